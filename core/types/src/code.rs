@@ -1,0 +1,118 @@
+//! Error codes: stable, few, documented. What a program may depend on when a call fails.
+
+use std::{error::Error, fmt, fmt::Write as _};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $variant:ident = $text:literal;)*) => {
+        /// A stable error code. Its text never changes once released; the list only grows.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it appears on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What the code means and what to do about it.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc,)*).trim_ascii(),)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A field of the request is wrong; the details name each field and what would be right.
+    InvalidArgument = "INVALID_ARGUMENT";
+    /// There is no resource with that uuid, or the caller may not see it.
+    NotFound = "NOT_FOUND";
+    /// There is a resource with that uuid already.
+    AlreadyExists = "ALREADY_EXISTS";
+    /// Other resources refer to the one that was to be deleted; delete those first.
+    InUse = "IN_USE";
+    /// The resource is in a state that forbids the operation; the message names both.
+    WrongState = "WRONG_STATE";
+    /// No host, address or storage has enough left; the message says of what and how much.
+    OutOfCapacity = "OUT_OF_CAPACITY";
+    /// The idempotency key was used for another request; take a new key.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED";
+    /// The operation was cancelled by request.
+    Cancelled = "CANCELLED";
+    /// The operation or call did not end within its time limit.
+    DeadlineExceeded = "DEADLINE_EXCEEDED";
+    /// The credential is missing, wrong or no longer good.
+    Unauthenticated = "UNAUTHENTICATED";
+    /// The credential is good, but not for this call.
+    PermissionDenied = "PERMISSION_DENIED";
+    /// There is no such method or resource type here.
+    Unimplemented = "UNIMPLEMENTED";
+    /// Too much is under way at once; try again later.
+    Overloaded = "OVERLOADED";
+    /// A part of the cloud cannot be reached now; try again later.
+    Unavailable = "UNAVAILABLE";
+    /// The host's agent cannot be reached.
+    AgentUnreachable = "AGENT_UNREACHABLE";
+    /// The host's agent refused or failed a command; the message has its words.
+    AgentFailed = "AGENT_FAILED";
+    /// The database failed.
+    Store = "STORE";
+    /// A fault in Cairn itself; the log has more.
+    Internal = "INTERNAL";
+}
+
+impl ErrorCode {
+    /// The code with that text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error that knows its stable code. Each crate's error enum is one.
+pub trait Coded: Error + Send + Sync + 'static {
+    /// The code that the caller sees.
+    fn code(&self) -> ErrorCode;
+}
+
+/// An error with all its causes, in one line: for the one place that logs it.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let _ = write!(text, ": {next}");
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_help_and_a_text_of_its_own() {
+        for (i, code) in ErrorCode::ALL.iter().enumerate() {
+            assert!(code.help().ends_with('.'), "{code} has no help");
+            assert_eq!(ErrorCode::from_text(code.as_str()), Some(*code));
+            assert!(
+                ErrorCode::ALL[..i]
+                    .iter()
+                    .all(|other| other.as_str() != code.as_str())
+            );
+        }
+    }
+}
