@@ -44,6 +44,7 @@ impl Fault {
     /// The failure that an error of ours is, with its causes.
     pub fn of(error: &dyn Coded) -> Self {
         let mut fault = Self::new(error.code(), error.to_string());
+        fault.fields = error.fields();
         let mut cause = error.source();
         while let Some(next) = cause {
             fault.causes.push(next.to_string());

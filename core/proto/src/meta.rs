@@ -14,7 +14,7 @@ use prost_reflect::{
 };
 use prost_types::Timestamp;
 
-pub use field::{Field, FieldKind};
+pub use field::{EnumNames, Field, FieldKind};
 
 /// A message that is a resource; implemented by generated code.
 pub trait Resource: Message + Name + Default + Clone + 'static {

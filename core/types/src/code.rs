@@ -86,6 +86,12 @@ impl fmt::Display for ErrorCode {
 pub trait Coded: Error + Send + Sync + 'static {
     /// The code that the caller sees.
     fn code(&self) -> ErrorCode;
+
+    /// The fields of the request that are wrong: which, and what is wrong with what would be
+    /// right. None unless the error is about fields.
+    fn fields(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// An error with all its causes, in one line: for the one place that logs it.

@@ -58,7 +58,9 @@ pub enum Width {
 pub struct EnumNames(Vec<(i32, String)>);
 
 impl EnumNames {
-    pub(super) fn of(descriptor: &EnumDescriptor) -> Self {
+    /// The short names of an enum: its values' names without the enum's own.
+    #[must_use]
+    pub fn of(descriptor: &EnumDescriptor) -> Self {
         let prefix = format!("{}_", screaming(descriptor.name()));
         let values = descriptor.values().map(|value| {
             let name = value.name();
