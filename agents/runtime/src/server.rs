@@ -1,0 +1,452 @@
+//! The agent's process: its hosts, the tasks that run, and what starts and stops them.
+
+use std::{
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use rustls::ServerConfig;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    RuntimeError,
+    book::{Entry, Lane, lock},
+    door::router,
+    folder::{Folder, KeptResult},
+    host::{Host, Hosts, Trust},
+    report::{Backoff, Reach, post_until_taken},
+};
+use cairn_agent_protocol::{
+    Agent, Command, CommandError, CommandErrorCode, CommandHead, Enrollment, Hello, Outcome,
+    OutcomeReport, TaskContext, path,
+};
+use cairn_tls::{Limits, mutual_server_by_name, serve};
+use cairn_types::{HostUuid, Uuid, chain};
+
+/// Says of a report whether it may leave now. For simulated agents, whose network loses
+/// messages: a report that may not leave is kept like one that no node took.
+pub type ReportFilter = Arc<dyn Fn(&OutcomeReport) -> bool + Send + Sync>;
+
+/// What a longer time limit of a command is taken for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How an agent runs.
+#[derive(Clone)]
+pub struct Options {
+    /// The state folder; each host has one in it.
+    pub dir: PathBuf,
+    /// Whether results and tokens are on disk before they count. Without it a restart forgets
+    /// both; only for simulated hosts, which lose nothing with them.
+    pub durable: bool,
+    /// The pause before a report that no node took is sent again; doubled each time.
+    pub first_pause: Duration,
+    /// The longest such pause.
+    pub longest_pause: Duration,
+    /// What the listener bears.
+    pub limits: Limits,
+    /// See [`ReportFilter`].
+    pub report_filter: Option<ReportFilter>,
+}
+
+impl Options {
+    /// The usual options over a state folder.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            durable: true,
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(10),
+            limits: Limits {
+                drain: Duration::from_secs(1),
+                ..Limits::default()
+            },
+            report_filter: None,
+        }
+    }
+}
+
+/// An agent's process. Clones are handles to the same.
+#[derive(Clone)]
+pub struct AgentServer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    agent: Arc<dyn Agent>,
+    options: Options,
+    incarnation: Uuid,
+    hosts: Arc<Hosts>,
+    cloud: Mutex<Cloud>,
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What depends on the first host that is installed.
+#[derive(Default)]
+struct Cloud {
+    ca_pem: Option<String>,
+    /// Whether [`AgentServer::run`] runs: before it nothing is reported.
+    running: bool,
+    kept: Vec<(Arc<Host>, Arc<Entry>, OutcomeReport)>,
+}
+
+impl AgentServer {
+    /// An agent with the hosts that are installed in its state folder.
+    ///
+    /// # Errors
+    /// If the state folder cannot be read or is damaged.
+    pub fn new(agent: Arc<dyn Agent>, options: Options) -> Result<Self, RuntimeError> {
+        let inner = Inner {
+            agent,
+            options,
+            incarnation: Uuid::now_v7(),
+            hosts: Arc::default(),
+            cloud: Mutex::default(),
+            tls: watch::Sender::new(None),
+            tasks: Mutex::default(),
+        };
+        let server = Self {
+            inner: Arc::new(inner),
+        };
+        for host in Folder::hosts(&server.inner.options.dir)? {
+            let folder = server.folder(host);
+            if let Some(enrollment) = folder.enrollment()? {
+                let ca_pem = enrollment.ca_certificate.clone();
+                let trust = Trust::new(host, folder.key()?, enrollment)?;
+                server.enter(host, trust, &ca_pem)?;
+            }
+        }
+        Ok(server)
+    }
+
+    /// The certificate signing request of a host; its key is made here if there is none, and
+    /// stays here.
+    ///
+    /// # Errors
+    /// If the state folder cannot be written.
+    pub async fn request(&self, host: HostUuid) -> Result<String, RuntimeError> {
+        let folder = self.folder(host);
+        blocking(move || folder.request()).await
+    }
+
+    /// Installs what a host's enrolment returned, and serves the host from now on. Repeated with
+    /// a new certificate, replaces the old one.
+    ///
+    /// # Errors
+    /// If the certificate is not one for the host's key, or is of another cloud.
+    pub async fn install(
+        &self,
+        host: HostUuid,
+        enrollment: Enrollment,
+    ) -> Result<(), RuntimeError> {
+        let server = self.clone();
+        blocking(move || {
+            let folder = server.folder(host);
+            let trust = Trust::new(host, folder.key()?, enrollment.clone())?;
+            server.check_cloud(host, &enrollment.ca_certificate)?;
+            folder.write_enrollment(&enrollment)?;
+            server.enter(host, trust, &enrollment.ca_certificate)
+        })
+        .await?;
+        if lock(&self.inner.cloud).running {
+            self.begin();
+            self.start_hello(host);
+        }
+        Ok(())
+    }
+
+    /// Serves until `shutdown` is cancelled. Connections wait until a host is installed. Tasks
+    /// that run when it stops are dropped; see the crate's documentation for what becomes of them.
+    pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) {
+        lock(&self.inner.cloud).running = true;
+        self.begin();
+        for host in self.inner.hosts.all() {
+            self.start_hello(host.uuid);
+        }
+        let mut tls = self.inner.tls.subscribe();
+        let tls = tokio::select! {
+            () = shutdown.cancelled() => None,
+            tls = tls.wait_for(Option::is_some) => tls.ok().and_then(|tls| tls.clone()),
+        };
+        if let Some(tls) = tls {
+            let limits = self.inner.options.limits;
+            serve(listener, tls, router(self.clone()), limits, shutdown).await;
+        }
+        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        tasks.shutdown().await;
+    }
+
+    /// The hosts that are served.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostUuid> {
+        self.inner
+            .hosts
+            .all()
+            .iter()
+            .map(|host| host.uuid)
+            .collect()
+    }
+
+    pub(crate) fn host(&self, uuid: HostUuid) -> Option<Arc<Host>> {
+        self.inner.hosts.get(uuid)
+    }
+
+    pub(crate) fn agent(&self) -> &dyn Agent {
+        &*self.inner.agent
+    }
+
+    pub(crate) fn incarnation(&self) -> Uuid {
+        self.inner.incarnation
+    }
+
+    /// Runs a task that the book admitted, and reports its outcome until a node has it.
+    pub(crate) fn start_task(
+        &self,
+        host: Arc<Host>,
+        head: CommandHead,
+        command: Command,
+        entry: Arc<Entry>,
+        lane: Arc<Lane>,
+    ) {
+        let deadline = Instant::now() + head.timeout.min(LONGEST_TIMEOUT);
+        let server = self.clone();
+        self.start(async move {
+            let outcome = server
+                .run_command(&host, &head, command, &entry, &lane, deadline)
+                .await;
+            let report = OutcomeReport {
+                task: head.task,
+                operation: head.operation,
+                host: host.uuid,
+                outcome: match outcome {
+                    Ok(reply) => Outcome::Ok(reply),
+                    Err(error) => Outcome::Error(error),
+                },
+            };
+            if server.inner.options.durable {
+                let folder = host.folder.clone();
+                let kept = KeptResult {
+                    report: report.clone(),
+                    callbacks: entry.callbacks(),
+                };
+                if let Err(error) = blocking(move || folder.write_result(&kept)).await {
+                    // The report still goes out; only a restart in between would lose it.
+                    let error = chain(&error);
+                    error!(host = %host.uuid, task = %head.task, error, "keep a result");
+                }
+            }
+            server.report(&host, &report, &entry).await;
+        });
+    }
+
+    async fn run_command(
+        &self,
+        host: &Host,
+        head: &CommandHead,
+        command: Command,
+        entry: &Entry,
+        lane: &Lane,
+        deadline: Instant,
+    ) -> Result<serde_json::Value, CommandError> {
+        let name = command.name();
+        let timed_out = |_| {
+            let text = format!(
+                "`{name}` did not end within {} ms",
+                head.timeout.as_millis()
+            );
+            CommandError::new(CommandErrorCode::Timeout, text)
+        };
+        let mut on_disk = timeout_at(deadline, lane.turn.lock())
+            .await
+            .map_err(timed_out)?;
+        let (token, highest) = (entry.token(), lane.highest());
+        if token < highest {
+            let text = format!("`{name}` waited with token {token} and one of {highest} came");
+            return Err(CommandError::new(CommandErrorCode::Stale, text));
+        }
+        // The token is on disk before its command has an effect. Not under the time limit: two
+        // writes of one token's file must not overlap.
+        if *on_disk < highest {
+            if self.inner.options.durable {
+                let (folder, resource) = (host.folder.clone(), head.resource);
+                blocking(move || folder.write_token(resource, highest))
+                    .await
+                    .map_err(|error| {
+                        CommandError::failed(format!("keep the fencing token: {}", chain(&error)))
+                    })?;
+            }
+            *on_disk = highest;
+        }
+        let cx = TaskContext {
+            host: host.uuid,
+            task: head.task,
+            operation: head.operation,
+            resource: head.resource,
+            token,
+            agent_incarnation: self.inner.incarnation,
+        };
+        let run = AssertUnwindSafe(command.run(self.agent(), &cx)).catch_unwind();
+        timeout_at(deadline, run)
+            .await
+            .map_err(timed_out)?
+            .unwrap_or_else(|_| {
+                error!(host = %host.uuid, task = %head.task, command = name, "a command panicked");
+                Err(CommandError::failed(format!(
+                    "a fault in the agent: `{name}` panicked"
+                )))
+            })
+    }
+
+    async fn report(&self, host: &Host, report: &OutcomeReport, entry: &Entry) {
+        if let Some(may_leave) = &self.inner.options.report_filter {
+            let mut pause = self.inner.options.first_pause;
+            while !may_leave(report) {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = entry.came_again.notified() => {}
+                }
+                pause = (pause * 2).min(self.inner.options.longest_pause);
+            }
+        }
+        let reported = AtomicU64::new(0);
+        let addresses = || {
+            reported.store(entry.arrivals(), Ordering::SeqCst);
+            entry.callbacks()
+        };
+        let hurry = || entry.came_again.notified();
+        loop {
+            let backoff = self.backoff();
+            post_until_taken(
+                host,
+                (path::OUTCOMES, Reach::One),
+                report,
+                backoff,
+                addresses,
+                hurry,
+            )
+            .await;
+            if self.inner.options.durable {
+                let (folder, task) = (host.folder.clone(), report.task);
+                if let Err(error) = blocking(move || folder.remove_result(task)).await {
+                    error!(host = %host.uuid, %task, error = %chain(&error), "remove a result");
+                }
+            }
+            if host
+                .book
+                .forget(report.task, reported.load(Ordering::SeqCst))
+            {
+                break;
+            }
+        }
+    }
+
+    fn start_hello(&self, host: HostUuid) {
+        let server = self.clone();
+        self.start(async move {
+            let Some(host) = server.host(host) else {
+                return;
+            };
+            let hello = Hello {
+                host: host.uuid,
+                agent_incarnation: server.incarnation(),
+                status: server.agent().status(host.uuid).await,
+            };
+            let backoff = server.backoff();
+            post_until_taken(
+                &host,
+                (path::HELLO, Reach::All),
+                &hello,
+                backoff,
+                Vec::new,
+                std::future::pending,
+            )
+            .await;
+            info!(host = %host.uuid, "said hello");
+        });
+    }
+
+    /// Goes on reporting results that were kept across a restart.
+    fn begin(&self) {
+        let kept = std::mem::take(&mut lock(&self.inner.cloud).kept);
+        for (host, entry, report) in kept {
+            let server = self.clone();
+            self.start(async move { server.report(&host, &report, &entry).await });
+        }
+    }
+
+    fn check_cloud(&self, host: HostUuid, ca_pem: &str) -> Result<(), RuntimeError> {
+        match &lock(&self.inner.cloud).ca_pem {
+            Some(known) if known != ca_pem => Err(RuntimeError::OtherCloud(host)),
+            _ => Ok(()),
+        }
+    }
+
+    fn enter(&self, uuid: HostUuid, trust: Arc<Trust>, ca_pem: &str) -> Result<(), RuntimeError> {
+        self.check_cloud(uuid, ca_pem)?;
+        if let Some(host) = self.host(uuid) {
+            host.replace_trust(trust);
+            return Ok(());
+        }
+        let (host, kept) = Host::load(&self.inner.options.dir, uuid, trust)?;
+        let mut cloud = lock(&self.inner.cloud);
+        cloud.kept.extend(kept.into_iter().map(|kept| {
+            let entry = host.book.enter_kept(kept.report.task, kept.callbacks);
+            (host.clone(), entry, kept.report)
+        }));
+        self.inner.hosts.insert(host);
+        if cloud.ca_pem.is_none() {
+            let tls = mutual_server_by_name(self.inner.hosts.clone(), ca_pem)
+                .map_err(|cause| RuntimeError::Certificate { host: uuid, cause })?;
+            cloud.ca_pem = Some(ca_pem.to_owned());
+            self.inner.tls.send_replace(Some(tls));
+        }
+        Ok(())
+    }
+
+    fn folder(&self, host: HostUuid) -> Folder {
+        Folder::new(&self.inner.options.dir, host)
+    }
+
+    fn backoff(&self) -> Backoff {
+        let Options {
+            first_pause: first,
+            longest_pause: longest,
+            ..
+        } = self.inner.options;
+        Backoff { first, longest }
+    }
+
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.inner.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// Runs what blocks apart from the workers.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime stops, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

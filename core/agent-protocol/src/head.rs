@@ -1,0 +1,154 @@
+//! The headers of a command: what the wire needs to know, apart from what the command says.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use cairn_types::{OperationUuid, TaskUuid, Uuid};
+
+/// Names of the headers.
+pub mod header {
+    /// The task's uuid; a repeat carries the same one.
+    pub const TASK: &str = "cairn-task";
+    /// The operation that the task belongs to.
+    pub const OPERATION: &str = "cairn-operation";
+    /// The resource; commands of one resource run one at a time on an agent.
+    pub const RESOURCE: &str = "cairn-resource";
+    /// The fencing token; an agent refuses one lower than the highest it saw for the resource.
+    pub const TOKEN: &str = "cairn-token";
+    /// The command's time limit, in milliseconds from its arrival.
+    pub const TIMEOUT_MS: &str = "cairn-timeout-ms";
+    /// Base URLs to report the outcome to, separated by commas, the preferred first.
+    pub const CALLBACK: &str = "cairn-callback";
+}
+
+/// The head of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandHead {
+    /// See [`header::TASK`].
+    pub task: TaskUuid,
+    /// See [`header::OPERATION`].
+    pub operation: OperationUuid,
+    /// See [`header::RESOURCE`].
+    pub resource: Uuid,
+    /// See [`header::TOKEN`].
+    pub token: u64,
+    /// See [`header::TIMEOUT_MS`].
+    pub timeout: Duration,
+    /// See [`header::CALLBACK`].
+    pub callbacks: Vec<String>,
+}
+
+/// A header that is absent or malformed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// The header is absent.
+    #[error("the header `{0}` is missing")]
+    Missing(&'static str),
+    /// The header's value is no such value.
+    #[error("the header `{name}` is not valid: `{value}`")]
+    Invalid {
+        /// The header.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl CommandHead {
+    /// The headers.
+    #[must_use]
+    pub fn to_headers(&self) -> [(&'static str, String); 6] {
+        [
+            (header::TASK, self.task.to_string()),
+            (header::OPERATION, self.operation.to_string()),
+            (header::RESOURCE, self.resource.to_string()),
+            (header::TOKEN, self.token.to_string()),
+            (header::TIMEOUT_MS, self.timeout.as_millis().to_string()),
+            (header::CALLBACK, self.callbacks.join(",")),
+        ]
+    }
+
+    /// Reads the headers; `get` gives the value of one.
+    ///
+    /// # Errors
+    /// If one is absent or malformed.
+    pub fn from_headers<'a>(
+        get: impl Fn(&'static str) -> Option<&'a str>,
+    ) -> Result<Self, HeadError> {
+        let text = |name| get(name).ok_or(HeadError::Missing(name));
+        let callbacks = text(header::CALLBACK)?;
+        Ok(Self {
+            task: value(header::TASK, text(header::TASK)?)?,
+            operation: value(header::OPERATION, text(header::OPERATION)?)?,
+            resource: value(header::RESOURCE, text(header::RESOURCE)?)?,
+            token: value(header::TOKEN, text(header::TOKEN)?)?,
+            timeout: Duration::from_millis(value(header::TIMEOUT_MS, text(header::TIMEOUT_MS)?)?),
+            callbacks: callbacks
+                .split(',')
+                .filter(|url| !url.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}
+
+fn value<T: FromStr<Err: Display>>(name: &'static str, text: &str) -> Result<T, HeadError> {
+    text.parse().map_err(|_| HeadError::Invalid {
+        name,
+        value: text.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> CommandHead {
+        CommandHead {
+            task: TaskUuid::generate(),
+            operation: OperationUuid::generate(),
+            resource: Uuid::from_u128(7),
+            token: u64::MAX,
+            timeout: Duration::from_millis(1500),
+            callbacks: vec!["https://a:1".to_owned(), "https://b:2".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_head_survives_the_wire() {
+        let head = head();
+        let headers = head.to_headers();
+        let get = |name| {
+            headers
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.as_str())
+        };
+        assert_eq!(CommandHead::from_headers(get), Ok(head));
+    }
+
+    #[test]
+    fn a_missing_or_malformed_header_is_named() {
+        let headers = head().to_headers();
+        for (bad, _) in &headers {
+            let get = |name: &str| headers.iter().find(|(n, _)| *n == name && n != bad);
+            assert_eq!(
+                CommandHead::from_headers(|name| get(name).map(|(_, v)| v.as_str())),
+                Err(HeadError::Missing(bad))
+            );
+        }
+        let get = |name: &str| {
+            Some(if name == header::TOKEN {
+                "-1"
+            } else {
+                &headers[0].1
+            })
+        };
+        assert_eq!(
+            CommandHead::from_headers(get),
+            Err(HeadError::Invalid {
+                name: header::TOKEN,
+                value: "-1".to_owned()
+            })
+        );
+    }
+}

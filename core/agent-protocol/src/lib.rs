@@ -1,0 +1,27 @@
+//! What nodes and agents say to each other: commands, replies, headers, callbacks. No IO.
+//!
+//! A node posts a command to `/v1/commands/<name>` and gets 202 at once; when the command has
+//! ended, the agent posts an [`OutcomeReport`] to one of the callback addresses that came with
+//! it, and keeps the outcome until that is acknowledged. Every command may be sent again: the
+//! task's uuid tells a repeat, and each command's effect is idempotent.
+
+mod bridge;
+mod command;
+mod head;
+mod message;
+pub mod path;
+mod pool;
+mod vm;
+
+pub use bridge::{DeleteBridge, EnsureBridge};
+pub use command::{
+    Agent, AgentCommand, Command, CommandParseError, Connect, HostFacts, TaskContext,
+};
+pub use head::{CommandHead, HeadError, header};
+pub use message::{
+    CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport, Pong,
+};
+pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace};
+pub use vm::{
+    CreateVolume, DeleteVolume, DestroyVm, NicSpec, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
+};

@@ -1,0 +1,221 @@
+//! One call of an agent, from the first attempt to the outcome.
+
+use std::time::Duration;
+
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::debug;
+
+use crate::{
+    Ack, AgentError, Agents,
+    pending::{Arrived, Place},
+};
+use cairn_agent_protocol::{AgentCommand, CommandError, CommandHead, Outcome, path};
+use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid, chain};
+
+/// Which task a call is. The callback addresses are the node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The task; the same for a repeat.
+    pub task: TaskUuid,
+    /// Its operation.
+    pub operation: OperationUuid,
+    /// The resource whose commands run one at a time on the agent.
+    pub resource: Uuid,
+    /// The fencing token.
+    pub token: u64,
+    /// The command's time limit at the agent.
+    pub timeout: Duration,
+}
+
+/// An outcome, to be acknowledged once it is committed.
+#[derive(Debug)]
+pub struct Delivered<R> {
+    /// The command's reply, or its failure.
+    pub reply: Result<R, CommandError>,
+    /// Tells the agent that it may forget the outcome.
+    pub ack: Ack,
+}
+
+/// A command as it goes over the wire, any number of times.
+struct Message {
+    host: HostUuid,
+    name: &'static str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Agents {
+    /// Sends a command and waits for its outcome. Dropping the future stops the waiting, not the
+    /// command: an outcome that comes later is kept at the agent, and a call of the same task
+    /// gets it.
+    ///
+    /// # Errors
+    /// If there is no outcome, or it is malformed.
+    pub async fn call<C: AgentCommand>(
+        &self,
+        host: HostUuid,
+        head: Head,
+        command: &C,
+    ) -> Result<Delivered<C::Reply>, AgentError> {
+        let malformed = |cause| AgentError::Malformed {
+            host,
+            command: C::NAME,
+            cause,
+        };
+        let message = Message {
+            host,
+            name: C::NAME,
+            headers: self.headers(head),
+            body: serde_json::to_vec(command).map_err(malformed)?,
+        };
+        let mut place = self.inner.pending.wait(host, head.task);
+        let Arrived { outcome, ack } = self.exchange(&message, head, &mut place).await?;
+        let reply = match outcome {
+            Outcome::Ok(value) => Ok(reply::<C>(value).map_err(malformed)?),
+            Outcome::Error(error) => Err(error),
+        };
+        Ok(Delivered { reply, ack })
+    }
+
+    async fn exchange(
+        &self,
+        message: &Message,
+        head: Head,
+        place: &mut Place<'_>,
+    ) -> Result<Arrived, AgentError> {
+        let limit = head.timeout.saturating_add(self.inner.options.grace);
+        let started = Instant::now();
+        let deadline = started.checked_add(limit);
+        let passed = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(passed);
+        let mut taken = false;
+        loop {
+            tokio::select! {
+                // An outcome counts even if the answer to the command was lost.
+                biased;
+                arrived = &mut place.outcome => {
+                    return arrived.map_err(|_| AgentError::CalledAgain {
+                        host: message.host,
+                        task: head.task,
+                    });
+                }
+                posted = self.post_until_taken(message, deadline), if !taken => {
+                    posted?;
+                    taken = true;
+                }
+                () = place.send_again.notified(), if taken => taken = false,
+                () = &mut passed => {
+                    return Err(AgentError::Deadline {
+                        host: message.host,
+                        command: message.name,
+                        limit,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Posts until the agent says that it has the command. It may get it several times.
+    async fn post_until_taken(
+        &self,
+        message: &Message,
+        deadline: Option<Instant>,
+    ) -> Result<(), AgentError> {
+        let options = &self.inner.options;
+        let give_up_at = Instant::now() + options.unreachable_after;
+        let give_up_at = deadline.map_or(give_up_at, |deadline| deadline.min(give_up_at));
+        let mut pause = options.first_pause;
+        loop {
+            let cause = match self.post(message).await? {
+                Ok(()) => return Ok(()),
+                Err(cause) => cause,
+            };
+            debug!(host = %message.host, command = message.name, error = %chain(&*cause), "post");
+            if Instant::now() + pause >= give_up_at {
+                let (host, command) = (message.host, message.name);
+                return Err(AgentError::Unreachable {
+                    host,
+                    command,
+                    cause,
+                });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(options.longest_pause);
+        }
+    }
+
+    /// One attempt: taken, not taken this time (inside), or an error that no repeat changes.
+    async fn post(&self, message: &Message) -> Result<Result<(), BoxError>, AgentError> {
+        let url = self.url(
+            message.host,
+            &format!("{}/{}", path::COMMANDS, message.name),
+        )?;
+        let request = self.inner.http.post(url).headers(message.headers.clone());
+        let answer = match request.body(message.body.clone()).send().await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let status = answer.status();
+        if status == StatusCode::ACCEPTED {
+            return Ok(Ok(()));
+        }
+        // An agent that does not serve the host (yet) may do so in a moment.
+        let passing = status.is_server_error()
+            || [
+                StatusCode::MISDIRECTED_REQUEST,
+                StatusCode::TOO_MANY_REQUESTS,
+            ]
+            .contains(&status);
+        if passing {
+            return Ok(Err(format!("the agent answered {status}").into()));
+        }
+        let read = timeout(self.inner.options.request_timeout, answer.text()).await;
+        Err(AgentError::Refused {
+            host: message.host,
+            command: message.name,
+            status: status.as_u16(),
+            message: read.ok().and_then(Result::ok).unwrap_or_default(),
+        })
+    }
+
+    fn headers(&self, head: Head) -> HeaderMap {
+        let Head {
+            task,
+            operation,
+            resource,
+            token,
+            timeout,
+        } = head;
+        let callbacks = self.inner.options.callbacks.clone();
+        let head = CommandHead {
+            task,
+            operation,
+            resource,
+            token,
+            timeout,
+            callbacks,
+        };
+        let json = HeaderValue::from_static("application/json");
+        head.to_headers()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+            .chain([(CONTENT_TYPE, json)])
+            .collect()
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn reply<C: AgentCommand>(value: Value) -> Result<C::Reply, serde_json::Error> {
+    serde_json::from_value(value)
+}
