@@ -1,0 +1,440 @@
+//! A flow of four toy steps over a fake world outside and a table inside, and a process around it
+//! that can be stopped at any point and started again.
+
+mod build;
+mod crash;
+mod run;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cairn_operation::{
+    At, Ended, Failpoints, Handler, OperationContext, Operations, Point, Queue, method,
+};
+use cairn_proto::{
+    call::{Context, Method},
+    compute::v1alpha1::{CreateZoneRequest, CreateZoneResponse, Zone, ZoneClient},
+    event,
+    fault::Fault,
+    meta::Catalog,
+    operation::v1alpha1::{Operation, operation_event::Event as Happened},
+};
+use cairn_queue::Queues;
+use cairn_store::{Migration, Store, StoreConfig};
+use cairn_types::{AccountUuid, ErrorCode, OperationUuid, TaskUuid};
+use futures::StreamExt as _;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::*;
+
+const ZONE: &str = "cairn.compute.v1alpha1.Zone";
+const REQUEST: &str = "cairn.compute.v1alpha1.CreateZoneRequest";
+
+/// The steps: two that take rows, two that take something outside.
+pub(super) const STEPS: [&str; 4] = ["allocate", "prepare", "attach", "record"];
+
+/// What is outside of the database and outlives the process, and what the steps are told to do.
+#[derive(Default)]
+pub(super) struct Outside {
+    /// What the steps took and did not give back.
+    pub(super) live: Mutex<BTreeSet<&'static str>>,
+    /// Each effect that took place, by the id that it carried.
+    pub(super) effects: Mutex<HashMap<TaskUuid, (&'static str, Direction)>>,
+    /// How often a step fails, after its effect.
+    pub(super) fails: Mutex<HashMap<(&'static str, Direction), u32>>,
+    pub(super) panics: Mutex<Option<&'static str>>,
+    pub(super) skips: Mutex<HashSet<&'static str>>,
+    /// The step that goes on only when the operation should give up.
+    pub(super) waits: Mutex<Option<&'static str>>,
+    pub(super) finish_fails: Mutex<bool>,
+    /// The steps that found, when they were rolled back, what the first one provides.
+    pub(super) found: Mutex<HashSet<&'static str>>,
+    /// The idempotency keys that the steps' calls would carry.
+    pub(super) keys: Mutex<Vec<String>>,
+}
+
+impl Outside {
+    pub(super) fn fail(&self, step: &'static str, direction: Direction, times: u32) {
+        self.fails.lock().unwrap().insert((step, direction), times);
+    }
+
+    /// Takes place once for each id, as an agent sees to it.
+    fn effect(&self, task: TaskUuid, step: &'static str, direction: Direction) {
+        if self
+            .effects
+            .lock()
+            .unwrap()
+            .insert(task, (step, direction))
+            .is_none()
+        {
+            let mut live = self.live.lock().unwrap();
+            match direction {
+                Direction::Run => assert!(live.insert(step), "{step} took what it has"),
+                Direction::Rollback => drop(live.remove(step)),
+            }
+        }
+    }
+}
+
+struct Toy {
+    name: &'static str,
+    outside: Arc<Outside>,
+}
+
+impl Toy {
+    fn is_outside(&self) -> bool {
+        ["prepare", "attach"].contains(&self.name)
+    }
+
+    async fn go(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let key = Context::current().idempotency_key;
+        self.outside
+            .keys
+            .lock()
+            .unwrap()
+            .push(key.unwrap().to_string());
+        if cx.direction() == Direction::Run && self.name != "allocate" {
+            assert_eq!(cx.get::<Zone>()?.name, "east", "the bag is whole");
+        }
+        if cx.direction() == Direction::Rollback && cx.find::<Zone>().is_some() {
+            self.outside.found.lock().unwrap().insert(self.name);
+        }
+        if self.is_outside() {
+            self.outside.effect(cx.task(), self.name, cx.direction());
+        }
+        if *self.outside.waits.lock().unwrap() == Some(self.name) {
+            cx.operation().cancelled().await;
+        }
+        let panics = *self.outside.panics.lock().unwrap();
+        assert_ne!(panics, Some(self.name));
+        let mut fails = self.outside.fails.lock().unwrap();
+        if let Some(times @ 1..) = fails.get_mut(&(self.name, cx.direction())) {
+            *times -= 1;
+            let text = format!("{} fails in {}", self.name, cx.direction().as_str());
+            return Err(Fault::new(ErrorCode::AgentFailed, text));
+        }
+        Ok(if self.is_outside() {
+            Outcome::none()
+        } else {
+            self.rows(cx)
+        })
+    }
+
+    fn rows(&self, cx: &StepContext<'_>) -> Outcome {
+        let (step, operation, direction) = (self.name, cx.operation().uuid(), cx.direction());
+        Outcome::rows(move |tx| {
+            Box::pin(async move {
+                let sql = match direction {
+                    Direction::Run => "INSERT INTO taken (operation, step) VALUES (?, ?)",
+                    Direction::Rollback => "DELETE FROM taken WHERE operation = ? AND step = ?",
+                };
+                tx.execute(sql, vec![operation.into(), step.into()]).await?;
+                Ok(match (step, direction) {
+                    ("allocate", Direction::Run) => Bag::of(&Zone {
+                        name: "east".to_owned(),
+                        ..Zone::default()
+                    }),
+                    _ => Bag::new(),
+                })
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl Step for Toy {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        if self.name == "allocate" {
+            &[REQUEST]
+        } else {
+            &[ZONE]
+        }
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        if self.name == "allocate" {
+            &[ZONE]
+        } else {
+            &[]
+        }
+    }
+
+    fn outside(&self) -> bool {
+        self.is_outside()
+    }
+
+    fn skip(&self, bag: &Bag) -> bool {
+        assert!(self.name == "allocate" || bag.holds(ZONE));
+        self.outside.skips.lock().unwrap().contains(self.name)
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        self.go(cx).await
+    }
+
+    async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        self.go(cx).await
+    }
+}
+
+/// Which flow the process has.
+#[derive(Clone)]
+pub(super) struct Shape {
+    pub(super) steps: Vec<&'static str>,
+    pub(super) forward_after: Option<&'static str>,
+    pub(super) limit: Duration,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            steps: STEPS.to_vec(),
+            forward_after: None,
+            limit: Duration::from_secs(600),
+        }
+    }
+}
+
+struct Create {
+    flow: Flow,
+    limit: Duration,
+    outside: Arc<Outside>,
+}
+
+#[async_trait]
+impl Handler for Create {
+    type Request = CreateZoneRequest;
+    type Response = CreateZoneResponse;
+    type Spec = CreateZoneRequest;
+    const METHOD: &'static Method = method(ZoneClient::METHODS, "CreateZone");
+
+    fn check(&self, request: &CreateZoneRequest) -> Result<CreateZoneRequest, Fault> {
+        Ok(request.clone())
+    }
+
+    fn queue(&self, spec: &CreateZoneRequest) -> Queue {
+        Queue::serial("zone", &spec.uuid)
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.limit
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        spec: Arc<CreateZoneRequest>,
+    ) -> Result<Ended<Zone>, Fault> {
+        let fails = *self.outside.finish_fails.lock().unwrap();
+        self.flow
+            .run(cx, Bag::of(&*spec), move |_, bag| {
+                let result = match bag.get::<Zone>() {
+                    Some(zone) if !fails => Ok(zone),
+                    _ => Err(Fault::new(ErrorCode::WrongState, "no result")),
+                };
+                Box::pin(async move { result })
+            })
+            .await
+    }
+}
+
+/// A process with the flow.
+pub(super) struct World {
+    dir: TempDir,
+    pub(super) store: Store,
+    pub(super) operations: Operations,
+    pub(super) outside: Arc<Outside>,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(Shape::default(), None).await
+    }
+
+    pub(super) async fn with(shape: Shape, failpoints: Option<Arc<dyn Failpoints>>) -> Self {
+        Self::open(TempDir::new().unwrap(), Arc::default(), shape, failpoints).await
+    }
+
+    async fn open(
+        dir: TempDir,
+        outside: Arc<Outside>,
+        shape: Shape,
+        failpoints: Option<Arc<dyn Failpoints>>,
+    ) -> Self {
+        let taken = Migration {
+            service: "test",
+            number: 1,
+            name: "taken",
+            sql: "CREATE TABLE taken (operation TEXT NOT NULL, step TEXT NOT NULL, \
+                  PRIMARY KEY (operation, step))",
+        };
+        let migrations = [cairn_operation::MIGRATIONS, MIGRATIONS, &[taken]].concat();
+        let config = StoreConfig::new(dir.path());
+        let store = Store::open(&config, Catalog::built_in(), &migrations)
+            .await
+            .unwrap();
+        let handler = Create {
+            flow: flow(&shape, &outside),
+            limit: shape.limit,
+            outside: outside.clone(),
+        };
+        let mut operations = Operations::builder(store.clone(), Queues::default())
+            .register(handler)
+            .logs(TABLES);
+        if let Some(failpoints) = failpoints {
+            operations = operations.failpoints(failpoints);
+        }
+        Self {
+            dir,
+            store,
+            operations: operations.build(),
+            outside,
+        }
+    }
+
+    /// The process dies where it is, and another one with flows of that shape starts.
+    pub(super) async fn restart(self, shape: Shape) -> Self {
+        self.operations.shutdown().await;
+        self.store.close().await;
+        let world = Self::open(self.dir, self.outside, shape, None).await;
+        world.operations.recover().await.unwrap();
+        world
+    }
+
+    /// Accepts the one call of this world, or attaches to it.
+    pub(super) async fn call(&self) -> (OperationUuid, impl Future<Output = Result<Zone, Fault>>) {
+        let mut context = Context::of(AccountUuid::ADMIN);
+        context.idempotency_key = Some("the-one".into());
+        let request = CreateZoneRequest {
+            uuid: context.new_key(),
+            ..CreateZoneRequest::default()
+        };
+        let call = self
+            .operations
+            .accept::<Create>(tonic::Request::new(request));
+        let events = context.scope(call).await.unwrap().into_inner();
+        let operation = self
+            .store
+            .list::<Operation>("uuid <> ''", vec![])
+            .await
+            .unwrap();
+        let uuid = operation[0].uuid.parse().unwrap();
+        let result = async move {
+            let result = event::result(events).await;
+            result.map_err(|status| Fault::from_status(&status))
+        };
+        (uuid, result)
+    }
+
+    pub(super) async fn result(&self) -> Result<Zone, Fault> {
+        self.call().await.1.await
+    }
+
+    /// The steps whose rows are there.
+    pub(super) async fn taken(&self) -> Vec<String> {
+        let sql = "SELECT step FROM taken ORDER BY step";
+        let rows = self.store.rows(sql, vec![]).await.unwrap();
+        rows.iter().map(|row| row.text(0).unwrap()).collect()
+    }
+
+    pub(super) async fn assert_nothing_left(&self) {
+        assert!(
+            self.outside.live.lock().unwrap().is_empty(),
+            "something is left outside"
+        );
+        assert!(self.taken().await.is_empty(), "rows are left");
+        self.assert_no_effect_twice();
+    }
+
+    pub(super) async fn assert_all_done(&self) {
+        assert_eq!(self.taken().await, ["allocate", "record"]);
+        let live: Vec<_> = self.outside.live.lock().unwrap().iter().copied().collect();
+        assert_eq!(live, ["attach", "prepare"]);
+        self.assert_no_effect_twice();
+    }
+
+    fn assert_no_effect_twice(&self) {
+        let effects = self.outside.effects.lock().unwrap();
+        let distinct: HashSet<_> = effects.values().collect();
+        assert_eq!(
+            distinct.len(),
+            effects.len(),
+            "an effect under two ids: {effects:?}"
+        );
+    }
+
+    pub(super) async fn end(&self, uuid: OperationUuid) -> Operation {
+        let events = self.operations.watch(uuid, 0).await.unwrap();
+        let last = events.map(Result::unwrap).collect::<Vec<_>>().await.pop();
+        match last.and_then(|event| event.event) {
+            Some(Happened::Ended(operation)) => operation,
+            other => panic!("{other:?} at the end"),
+        }
+    }
+}
+
+pub(super) fn flow(shape: &Shape, outside: &Arc<Outside>) -> Flow {
+    let mut flow = Flow::builder("create-zone").retry(Retry {
+        attempts: 3,
+        first: Duration::ZERO,
+        longest: Duration::ZERO,
+    });
+    for name in &shape.steps {
+        let outside = outside.clone();
+        flow = flow.step(Toy { name, outside });
+    }
+    if let Some(step) = shape.forward_after {
+        flow = flow.forward_after(step).unwrap();
+    }
+    flow.build(&[REQUEST]).unwrap()
+}
+
+/// Holds the run at one place, until it is let go or dropped.
+pub(super) struct Hold {
+    at: (Point, &'static str, &'static str),
+    state: watch::Sender<(bool, bool)>,
+}
+
+impl Hold {
+    pub(super) fn at(point: Point, step: &'static str, direction: Direction) -> Arc<Self> {
+        Arc::new(Self {
+            at: (point, step, direction.as_str()),
+            state: watch::Sender::default(),
+        })
+    }
+
+    pub(super) async fn reached(&self) {
+        self.state
+            .subscribe()
+            .wait_for(|(reached, _)| *reached)
+            .await
+            .unwrap();
+    }
+
+    pub(super) fn let_go(&self) {
+        self.state.send_modify(|(_, free)| *free = true);
+    }
+}
+
+#[async_trait]
+impl Failpoints for Hold {
+    async fn at(&self, at: At<'_>) {
+        if (at.point, at.step, at.direction) == self.at {
+            self.state.send_modify(|(reached, _)| *reached = true);
+            self.state
+                .subscribe()
+                .wait_for(|(_, free)| *free)
+                .await
+                .unwrap();
+        }
+    }
+}

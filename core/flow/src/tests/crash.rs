@@ -1,0 +1,128 @@
+//! The process dies at every point of every step, in both directions: it changes only when.
+
+use super::*;
+
+const POINTS: [Point; 4] = [
+    Point::BeforeIntent,
+    Point::AfterIntent,
+    Point::AfterEffect,
+    Point::AfterOutcome,
+];
+
+/// Runs into `point` of `step`, dies there, starts again, and returns how it ended.
+async fn crash_at(
+    point: Point,
+    step: &'static str,
+    direction: Direction,
+    prepare: impl Fn(&Outside),
+) -> (World, Result<Zone, Fault>) {
+    let hold = Hold::at(point, step, direction);
+    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    prepare(&world.outside);
+    let (uuid, result) = world.call().await;
+    tokio::select! {
+        () = hold.reached() => {}
+        // Nothing is announced before the first step, for it has no effect outside.
+        _ = result => assert_eq!((point, step), (Point::BeforeIntent, "allocate")),
+    }
+    let world = world.restart(Shape::default()).await;
+    world.end(uuid).await;
+    let result = world.result().await;
+    (world, result)
+}
+
+#[tokio::test]
+async fn forward_it_goes_on() {
+    for step in STEPS {
+        for point in POINTS {
+            let (world, result) = crash_at(point, step, Direction::Run, |_| {}).await;
+            assert_eq!(result.unwrap().name, "east", "{point:?} {step}");
+            world.assert_all_done().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn back_it_goes_on() {
+    for step in STEPS {
+        for point in POINTS {
+            let fail = |outside: &Outside| outside.fail("record", Direction::Run, 1);
+            let (world, result) = crash_at(point, step, Direction::Rollback, fail).await;
+            // Before the turn was committed, nobody knows any more that the step had failed.
+            if (point, step) == (Point::BeforeIntent, "record") {
+                result.unwrap();
+                world.assert_all_done().await;
+                continue;
+            }
+            let fault = result.unwrap_err();
+            assert_eq!(fault.message, "record fails in run", "{point:?} {step}");
+            assert_eq!(
+                fault.rolled_back,
+                ["record", "attach", "prepare", "allocate"]
+            );
+            world.assert_nothing_left().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_failing_step_is_rolled_back_after_a_crash_too() {
+    for step in STEPS {
+        for point in [Point::AfterIntent, Point::AfterEffect] {
+            let fail = |outside: &Outside| outside.fail(step, Direction::Run, 1);
+            let (world, result) = crash_at(point, "allocate", Direction::Rollback, fail).await;
+            assert_eq!(result.unwrap_err().rolled_back.last().unwrap(), "allocate");
+            world.assert_nothing_left().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_crash_rolls_back_after_it() {
+    let hold = Hold::at(Point::AfterEffect, "attach", Direction::Run);
+    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let (uuid, _) = world.call().await;
+    hold.reached().await;
+    world.operations.cancel(uuid).await.unwrap();
+    let world = world.restart(Shape::default()).await;
+    let fault = world.result().await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::Cancelled);
+    assert_eq!(fault.rolled_back, ["attach", "prepare", "allocate"]);
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn recovery_follows_the_recorded_steps() {
+    let hold = Hold::at(Point::AfterOutcome, "allocate", Direction::Run);
+    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let (uuid, _) = world.call().await;
+    hold.reached().await;
+    let reordered = Shape {
+        steps: vec!["allocate", "record", "attach", "new", "prepare"],
+        ..Shape::default()
+    };
+    let world = world.restart(reordered).await;
+    world.result().await.unwrap();
+    let names = steps(&world.store, uuid).await.unwrap();
+    let names: Vec<_> = names.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, STEPS);
+    assert_eq!(world.taken().await, ["allocate", "record"]);
+}
+
+#[tokio::test]
+async fn a_run_with_an_unknown_step_waits_for_one_who_knows_it() {
+    let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
+    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let (uuid, _) = world.call().await;
+    hold.reached().await;
+    let without = Shape {
+        steps: vec!["allocate", "prepare", "record"],
+        limit: Duration::ZERO,
+        ..Shape::default()
+    };
+    let world = world.restart(without).await;
+    world.operations.cancel(uuid).await.unwrap();
+    let world = world.restart(Shape::default()).await;
+    assert_eq!(world.result().await.unwrap_err().code, ErrorCode::Cancelled);
+    world.assert_nothing_left().await;
+}

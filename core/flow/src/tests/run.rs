@@ -1,0 +1,221 @@
+//! Forward, back, and what turns one into the other, in one process.
+
+use cairn_proto::operation::v1alpha1::{OperationState, OperationStepState};
+
+use super::*;
+
+fn back_from(step: &str) -> Vec<&'static str> {
+    let at = STEPS.iter().position(|s| *s == step).unwrap();
+    STEPS[..=at].iter().rev().copied().collect()
+}
+
+#[tokio::test]
+async fn all_steps_are_done() {
+    let world = World::new().await;
+    let (uuid, result) = world.call().await;
+    assert_eq!(result.await.unwrap().name, "east");
+    world.assert_all_done().await;
+    let steps = steps(&world.store, uuid).await.unwrap();
+    let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, STEPS);
+    assert!(
+        steps
+            .iter()
+            .all(|step| step.state() == OperationStepState::Done)
+    );
+    assert!(
+        steps
+            .iter()
+            .all(|step| step.start_time.is_some() && step.end_time.is_some())
+    );
+    // Calls of a step carry an id of its own.
+    let keys = world.outside.keys.lock().unwrap().clone();
+    let expected = STEPS.map(|step| TaskUuid::of_step(uuid, step, "run").to_string());
+    assert_eq!(keys, expected);
+}
+
+#[tokio::test]
+async fn each_step_that_fails_is_rolled_back_with_those_before_it() {
+    for failing in STEPS {
+        let world = World::new().await;
+        world.outside.fail(failing, Direction::Run, 1);
+        let (uuid, result) = world.call().await;
+        let fault = result.await.unwrap_err();
+        assert_eq!(fault.code, ErrorCode::AgentFailed);
+        assert_eq!(fault.message, format!("{failing} fails in run"));
+        assert_eq!(fault.rolled_back, back_from(failing));
+        assert_eq!(world.end(uuid).await.state(), OperationState::Failed);
+        world.assert_nothing_left().await;
+        let steps = steps(&world.store, uuid).await.unwrap();
+        for step in steps {
+            let undone = fault.rolled_back.contains(&step.name);
+            let expected = if undone {
+                OperationStepState::RolledBack
+            } else {
+                OperationStepState::Waiting
+            };
+            assert_eq!(step.state(), expected, "{}", step.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_of_its_step() {
+    let hold = Hold::at(Point::BeforeIntent, "attach", Direction::Rollback);
+    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    *world.outside.panics.lock().unwrap() = Some("attach");
+    let (_, result) = world.call().await;
+    hold.reached().await;
+    *world.outside.panics.lock().unwrap() = None;
+    hold.let_go();
+    let fault = result.await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::Internal);
+    assert_eq!(fault.rolled_back, back_from("attach"));
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_failed_result_rolls_everything_back() {
+    let world = World::new().await;
+    *world.outside.finish_fails.lock().unwrap() = true;
+    let fault = world.result().await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::WrongState);
+    assert_eq!(fault.rolled_back, back_from("record"));
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_cancel_takes_effect_between_two_steps() {
+    for before in [1, 2, 3] {
+        let hold = Hold::at(Point::BeforeIntent, STEPS[before], Direction::Run);
+        let world = World::with(Shape::default(), Some(hold.clone())).await;
+        let (uuid, result) = world.call().await;
+        hold.reached().await;
+        world.operations.cancel(uuid).await.unwrap();
+        hold.let_go();
+        let fault = result.await.unwrap_err();
+        assert_eq!(fault.code, ErrorCode::Cancelled);
+        assert_eq!(fault.rolled_back, back_from(STEPS[before - 1]));
+        assert_eq!(world.end(uuid).await.state(), OperationState::Cancelled);
+        world.assert_nothing_left().await;
+        let found = world.outside.found.lock().unwrap().len();
+        assert_eq!(found, before, "a rollback has what the run provided");
+    }
+}
+
+#[tokio::test]
+async fn the_time_limit_takes_effect_between_two_steps() {
+    let shape = Shape {
+        limit: Duration::from_millis(400),
+        ..Shape::default()
+    };
+    let world = World::with(shape, None).await;
+    *world.outside.waits.lock().unwrap() = Some("prepare");
+    let fault = world.result().await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::DeadlineExceeded);
+    assert_eq!(fault.rolled_back, back_from("prepare"));
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_left_out_is_not_rolled_back() {
+    for skipped in ["prepare", "attach", "record"] {
+        let world = World::new().await;
+        world.outside.skips.lock().unwrap().insert(skipped);
+        let (uuid, result) = world.call().await;
+        result.await.unwrap();
+        let steps = steps(&world.store, uuid).await.unwrap();
+        assert_eq!(steps.len(), 3);
+        assert!(steps.iter().all(|step| step.name != skipped));
+    }
+    let world = World::new().await;
+    world.outside.skips.lock().unwrap().extend(["attach"]);
+    world.outside.fail("record", Direction::Run, 1);
+    let fault = world.result().await.unwrap_err();
+    assert_eq!(fault.rolled_back, ["record", "prepare", "allocate"]);
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_rollback_is_tried_again() {
+    let world = World::new().await;
+    world.outside.fail("record", Direction::Run, 1);
+    world.outside.fail("prepare", Direction::Rollback, 2);
+    let fault = world.result().await.unwrap_err();
+    assert_eq!(fault.rolled_back, back_from("record"));
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_rolled_back_is_named() {
+    let world = World::new().await;
+    world.outside.fail("record", Direction::Run, 1);
+    world.outside.fail("prepare", Direction::Rollback, u32::MAX);
+    let (uuid, result) = world.call().await;
+    let fault = result.await.unwrap_err();
+    assert_eq!(
+        fault.message,
+        "record fails in run; not rolled back: prepare, allocate"
+    );
+    assert_eq!(fault.causes, ["prepare fails in rollback"]);
+    assert_eq!(fault.rolled_back, ["record", "attach"]);
+    let steps = steps(&world.store, uuid).await.unwrap();
+    assert_eq!(steps[1].state(), OperationStepState::Failed);
+    assert_eq!(steps[1].error_message, "prepare fails in rollback");
+}
+
+#[tokio::test]
+async fn past_the_point_of_no_return_it_goes_forward() {
+    let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
+    let shape = Shape {
+        forward_after: Some("prepare"),
+        ..Shape::default()
+    };
+    let world = World::with(shape, Some(hold.clone())).await;
+    world.outside.fail("attach", Direction::Run, 5);
+    let (uuid, result) = world.call().await;
+    hold.reached().await;
+    world.operations.cancel(uuid).await.unwrap();
+    hold.let_go();
+    result.await.unwrap();
+    world.assert_all_done().await;
+    // Each attempt makes calls of its own.
+    let task = TaskUuid::of_step(uuid, "attach", "run");
+    let keys = world.outside.keys.lock().unwrap().clone();
+    assert!(keys.contains(&task.to_string()) && keys.contains(&format!("{task}/5")));
+}
+
+#[tokio::test]
+async fn past_the_point_of_no_return_the_time_limit_ends_what_fails() {
+    let shape = Shape {
+        forward_after: Some("prepare"),
+        limit: Duration::from_millis(400),
+        ..Shape::default()
+    };
+    let world = World::with(shape, None).await;
+    world.outside.fail("attach", Direction::Run, u32::MAX);
+    let fault = world.result().await.unwrap_err();
+    assert!(
+        fault
+            .message
+            .ends_with("not done, and nothing is rolled back any more: attach, record"),
+        "{}",
+        fault.message
+    );
+    assert!(fault.rolled_back.is_empty());
+}
+
+#[tokio::test]
+async fn the_log_goes_with_its_operation() {
+    let world = World::new().await;
+    let (uuid, result) = world.call().await;
+    result.await.unwrap();
+    assert_eq!(world.operations.purge(Duration::ZERO).await.unwrap(), 1);
+    assert!(steps(&world.store, uuid).await.unwrap().is_empty());
+    let rows = world
+        .store
+        .rows("SELECT step FROM flow_log", vec![])
+        .await
+        .unwrap();
+    assert!(rows.is_empty());
+}

@@ -1,0 +1,87 @@
+//! After a start: what had not ended goes on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use cairn_proto::{call::Context, fault::Fault};
+use tracing::{error, info, warn};
+
+use crate::{
+    OperationError,
+    live::Live,
+    operations::Inner,
+    row::{self, Unended},
+};
+
+impl Inner {
+    /// Puts every operation that had not ended into its queue, in the order of acceptance.
+    pub(crate) async fn recover(self: &Arc<Self>) -> Result<usize, Fault> {
+        let mut recovered = 0;
+        let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+        // What the queues of a parent are, its children enter without waiting, as they did.
+        let mut held: HashMap<String, Arc<[String]>> = HashMap::new();
+        for unended in row::unended(&self.store).await? {
+            let Unended {
+                operation,
+                request,
+                has_log,
+            } = unended;
+            let uuid = row::parse(&operation.uuid)?;
+            if self.hub.get(uuid).is_some_and(|live| live.is_running()) {
+                continue;
+            }
+            let Some(handler) = self.handlers.get(operation.method.as_str()) else {
+                *unknown.entry(operation.method).or_default() += 1;
+                continue;
+            };
+            let live = self.hub.join(Live::new(&operation)?);
+            let account = operation.account_uuid.parse();
+            let mut context =
+                Context::of(account.map_err(|_| row::unreadable(&operation.uuid, "account"))?);
+            if let Some(parent) = operation.parent_uuid.as_deref().and_then(|p| held.get(p)) {
+                context.held = parent.clone();
+            }
+            let plan = handler.plan(&request).unwrap_or_else(|| {
+                Err(OperationError::Unreadable {
+                    operation: operation.uuid.clone(),
+                    what: "request",
+                }
+                .into())
+            });
+            match plan {
+                Ok(plan) => {
+                    let holds = self.start(live, plan, context, has_log);
+                    held.insert(operation.uuid, holds);
+                    recovered += 1;
+                }
+                Err(fault) if has_log => {
+                    error!(operation = %uuid, error = fault.message, "cannot be taken up: it stays");
+                }
+                Err(fault) => self.refuse(live, &context, fault).await?,
+            }
+        }
+        for (method, count) in unknown {
+            warn!(
+                method,
+                count, "accepted operations wait: nothing here handles their method"
+            );
+        }
+        if recovered > 0 {
+            info!(operations = recovered, "recovered");
+        }
+        Ok(recovered)
+    }
+
+    /// Ends an operation whose request is no longer good, before it did anything.
+    async fn refuse(&self, live: Arc<Live>, context: &Context, fault: Fault) -> Result<(), Fault> {
+        let ending = self
+            .context(live.clone(), context, false)
+            .fail(fault)
+            .await?;
+        self.hub.remove(live.uuid);
+        live.end(ending);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Each rpc over a database with an operation that runs until it is cancelled.
+
+use std::sync::Arc;
+
+use cairn_operation::{Ended, Handler, OperationContext, Queue, method};
+use cairn_proto::{
+    call::Method,
+    compute::v1alpha1::{DeleteZoneRequest, DeleteZoneResponse, Zone, ZoneClient},
+    event::{Event, OperationResponse as _},
+    meta::Catalog,
+    operation::v1alpha1::{OperationState, operation_event::Event as Happened},
+    query::v1alpha1::Query,
+};
+use cairn_queue::Queues;
+use cairn_store::StoreConfig;
+use cairn_types::{ErrorCode, ZoneUuid};
+use tempfile::TempDir;
+
+use super::*;
+
+struct Delete;
+
+#[async_trait]
+impl Handler for Delete {
+    type Request = DeleteZoneRequest;
+    type Response = DeleteZoneResponse;
+    type Spec = String;
+    const METHOD: &'static Method = method(ZoneClient::METHODS, "DeleteZone");
+
+    fn check(&self, request: &DeleteZoneRequest) -> Result<String, Fault> {
+        Ok(request.uuid.clone())
+    }
+
+    fn queue(&self, uuid: &String) -> Queue {
+        Queue::serial("zone", uuid)
+    }
+
+    async fn run(&self, cx: &OperationContext, _: Arc<String>) -> Result<Ended<Zone>, Fault> {
+        Err(cx.cancelled().await)
+    }
+}
+
+async fn api(dir: &TempDir) -> (OperationApi, String) {
+    let migrations = [cairn_operation::MIGRATIONS, cairn_flow::MIGRATIONS].concat();
+    let config = StoreConfig::new(dir.path());
+    let store = Store::open(&config, Catalog::built_in(), &migrations)
+        .await
+        .unwrap();
+    let operations = Operations::builder(store.clone(), Queues::default())
+        .register(Delete)
+        .logs(cairn_flow::TABLES)
+        .build();
+    let uuid = ZoneUuid::generate().to_string();
+    let call = operations.accept::<Delete>(Request::new(DeleteZoneRequest { uuid }));
+    let first = call
+        .await
+        .unwrap()
+        .into_inner()
+        .next()
+        .await
+        .unwrap()
+        .unwrap();
+    let Some(Event::Accepted(accepted)) = first.into_event() else {
+        panic!("not accepted");
+    };
+    (
+        OperationApi::new(store, operations),
+        accepted.operation_uuid,
+    )
+}
+
+#[tokio::test]
+async fn it_shows_queries_watches_and_cancels() {
+    let dir = TempDir::new().unwrap();
+    let (api, uuid) = api(&dir).await;
+    let get = || api.get_operation(Request::new(GetOperationRequest { uuid: uuid.clone() }));
+
+    let shown = get().await.unwrap().into_inner();
+    assert_eq!(shown.operation.unwrap().state(), OperationState::Accepted);
+    assert!(shown.steps.is_empty());
+
+    let query = Some(Query::default());
+    let found = api
+        .query_operation(Request::new(QueryOperationRequest { query }))
+        .await;
+    assert_eq!(found.unwrap().into_inner().operations[0].uuid, uuid);
+
+    let watch = WatchOperationRequest {
+        uuid: uuid.clone(),
+        after: 0,
+    };
+    let mut events = api
+        .watch_operation(Request::new(watch))
+        .await
+        .unwrap()
+        .into_inner();
+    let first = events.next().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(first.event, Some(Happened::Accepted(_))));
+
+    let cancel = CancelOperationRequest { uuid: uuid.clone() };
+    let cancelled = api
+        .cancel_operation(Request::new(cancel))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(cancelled.operation.unwrap().cancel_requested);
+    let last = events
+        .map(Result::unwrap)
+        .collect::<Vec<_>>()
+        .await
+        .pop()
+        .unwrap();
+    let Some(Happened::Ended(ended)) = last.event.unwrap().event else {
+        panic!("no end");
+    };
+    assert_eq!(ended.state(), OperationState::Cancelled);
+    assert_eq!(get().await.unwrap().into_inner().operation, Some(ended));
+}
+
+#[tokio::test]
+async fn it_names_what_is_wrong_with_a_uuid() {
+    let dir = TempDir::new().unwrap();
+    let (api, _) = api(&dir).await;
+    let unknown = OperationUuid::generate().to_string();
+    for (uuid, code) in [
+        ("east", ErrorCode::InvalidArgument),
+        (&unknown, ErrorCode::NotFound),
+    ] {
+        let uuid = uuid.to_owned();
+        let get = api.get_operation(Request::new(GetOperationRequest { uuid: uuid.clone() }));
+        let watch = WatchOperationRequest {
+            uuid: uuid.clone(),
+            after: 0,
+        };
+        let watch = api.watch_operation(Request::new(watch));
+        let cancel = api.cancel_operation(Request::new(CancelOperationRequest { uuid }));
+        let statuses = [
+            get.await.err().unwrap(),
+            watch.await.err().unwrap(),
+            cancel.await.err().unwrap(),
+        ];
+        for status in statuses {
+            let fault = Fault::from_status(&status);
+            assert_eq!(fault.code, code);
+            if code == ErrorCode::InvalidArgument {
+                assert_eq!(fault.fields[0].0, "uuid");
+            }
+        }
+    }
+}
