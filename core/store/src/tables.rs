@@ -1,0 +1,104 @@
+//! The statements that read and write each resource's rows, made once from its descriptor.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use cairn_proto::meta::{Catalog, ResourceType};
+
+use crate::StoreError;
+
+/// The resources that have a table in this database.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) catalog: Arc<Catalog>,
+    by_noun: HashMap<String, Table>,
+}
+
+/// A resource and the statements of its rows. Columns stand in the order of `resource.fields`.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) resource: Arc<ResourceType>,
+    /// Up to and with the table's name: `SELECT … FROM "zone"`.
+    pub(crate) select: String,
+    pub(crate) insert: String,
+    /// Takes the uuid once more, as its last value.
+    pub(crate) update: String,
+    pub(crate) delete: String,
+}
+
+impl Tables {
+    pub(crate) fn new(catalog: Arc<Catalog>, existing: &HashSet<String>) -> Self {
+        let resources = catalog.resources();
+        let by_noun = resources
+            .filter(|resource| existing.contains(&resource.table))
+            .map(|resource| (resource.name.clone(), Table::new(Arc::clone(resource))))
+            .collect();
+        Self { catalog, by_noun }
+    }
+
+    pub(crate) fn get(&self, noun: &str) -> Result<&Table, StoreError> {
+        let table = self.by_noun.get(noun);
+        table.ok_or_else(|| StoreError::NoTable(noun.to_owned()))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {
+        self.by_noun.values()
+    }
+
+    /// Counts the rows that refer to a resource, of each type that can: noun, count. The second
+    /// part is how often the uuid is to be bound. None if no type can.
+    pub(crate) fn count_referrers(&self, noun: &str) -> Option<(String, usize)> {
+        let mut conditions: Vec<(&str, &str, Vec<String>)> = Vec::new();
+        for (resource, field) in self.catalog.referrers(noun) {
+            if !self.by_noun.contains_key(&resource.name) {
+                continue;
+            }
+            let condition = format!("\"{}\".\"{}\" = ?", resource.table, field.name);
+            match conditions.last_mut() {
+                Some((name, _, all)) if *name == resource.name => all.push(condition),
+                _ => conditions.push((&resource.name, &resource.table, vec![condition])),
+            }
+        }
+        let values = conditions.iter().map(|(_, _, all)| all.len()).sum();
+        let counts = conditions.iter().map(|(name, table, all)| {
+            let any = all.join(" OR ");
+            format!("SELECT '{name}', COUNT(*) FROM \"{table}\" WHERE {any}")
+        });
+        let sql = counts.collect::<Vec<_>>().join(" UNION ALL ");
+        (values > 0).then_some((sql, values))
+    }
+}
+
+impl Table {
+    fn new(resource: Arc<ResourceType>) -> Self {
+        let table = &resource.table;
+        let each = |format: fn(&str, &str) -> String| {
+            let fields = resource.fields.iter();
+            let all: Vec<_> = fields.map(|field| format(table, &field.name)).collect();
+            all.join(", ")
+        };
+        // Quoted, since a plugin may call a field `order`; and with the table's name, since
+        // SQLite takes a quoted name that is no column for a text.
+        let read = each(|table, name| format!("\"{table}\".\"{name}\""));
+        let columns = each(|_, name| format!("\"{name}\""));
+        let marks = each(|_, _| "?".to_owned());
+        let set = each(|_, name| format!("\"{name}\" = ?"));
+        Self {
+            select: format!("SELECT {read} FROM \"{table}\""),
+            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks})"),
+            update: format!("UPDATE \"{table}\" SET {set} WHERE uuid = ?"),
+            delete: format!("DELETE FROM \"{table}\" WHERE uuid = ?"),
+            resource,
+        }
+    }
+
+    /// `condition` is what stands behind WHERE; empty for all rows.
+    pub(crate) fn select_where(&self, condition: &str) -> String {
+        match condition {
+            "" => self.select.clone(),
+            _ => format!("{} WHERE {condition}", self.select),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! A transaction, as the closure of a write sees it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_proto::meta::{Catalog, Resource, ResourceType};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, ReflectMessage as _};
+
+use crate::{
+    Row, StoreError, Value,
+    sqlite::{Answer, Connection},
+    tables::Tables,
+    wire,
+};
+
+/// What [`Store::write`](crate::Store::write) hands to its closure: the database as it will be
+/// when the write is committed.
+///
+/// Several writes share one transaction, each behind a savepoint. Nothing of this costs a round
+/// trip of its own: the transaction begins with its first statement, and there is one savepoint,
+/// which the first change of a write moves to where the write began.
+#[derive(Debug)]
+pub struct Tx {
+    pub(crate) connection: Connection,
+    pub(crate) tables: Arc<Tables>,
+    /// The write has the transaction for itself: rolling back means all of it.
+    alone: bool,
+    /// There is a transaction.
+    begun: bool,
+    /// Something was changed since the savepoint was set.
+    savepoint_used: bool,
+    /// The running write has changed something.
+    changed: bool,
+    /// A statement failed in a way that ends the transaction.
+    failure: Option<StoreError>,
+}
+
+impl Tx {
+    pub(crate) fn new(connection: Connection, tables: Arc<Tables>) -> Self {
+        Self {
+            connection,
+            tables,
+            alone: true,
+            begun: false,
+            savepoint_used: false,
+            changed: false,
+            failure: None,
+        }
+    }
+
+    /// The resources that are known.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.tables.catalog
+    }
+
+    /// Stores a new resource.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] if there is one with that uuid.
+    pub async fn insert<R: Resource>(&mut self, resource: &R) -> Result<(), StoreError> {
+        self.insert_encoded(R::NOUN, &resource.encode_to_vec())
+            .await
+    }
+
+    /// Replaces the whole row of a resource. False if there is none with that uuid.
+    ///
+    /// # Errors
+    /// If a field cannot be stored or the database fails.
+    pub async fn update<R: Resource>(&mut self, resource: &R) -> Result<bool, StoreError> {
+        self.update_encoded(R::NOUN, &resource.encode_to_vec())
+            .await
+    }
+
+    /// Deletes a resource. False if there was none with that uuid.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn delete<R: Resource>(&mut self, uuid: &str) -> Result<bool, StoreError> {
+        self.delete_noun(R::NOUN, uuid).await
+    }
+
+    /// The resource with that uuid.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn get<R: Resource>(&mut self, uuid: &str) -> Result<Option<R>, StoreError> {
+        let found = self.list("uuid = ?", vec![uuid.into()]).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The resources that fulfil a condition: what stands behind WHERE, which may go on with
+    /// ORDER BY and LIMIT; empty for all.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn list<R: Resource>(
+        &mut self,
+        sql_where: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<R>, StoreError> {
+        let encoded = self.list_encoded(R::NOUN, sql_where, values).await?;
+        decode_all(&encoded)
+    }
+
+    /// Stores a new resource that is known by its descriptor only.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub async fn insert_dynamic(
+        &mut self,
+        resource: &ResourceType,
+        message: &DynamicMessage,
+    ) -> Result<(), StoreError> {
+        let encoded = encode_dynamic(resource, message)?;
+        self.insert_encoded(&resource.name, &encoded).await
+    }
+
+    /// Replaces the whole row of a resource that is known by its descriptor only.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub async fn update_dynamic(
+        &mut self,
+        resource: &ResourceType,
+        message: &DynamicMessage,
+    ) -> Result<bool, StoreError> {
+        let encoded = encode_dynamic(resource, message)?;
+        self.update_encoded(&resource.name, &encoded).await
+    }
+
+    /// Deletes a resource that is known by its descriptor only.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn delete_dynamic(
+        &mut self,
+        resource: &ResourceType,
+        uuid: &str,
+    ) -> Result<bool, StoreError> {
+        self.delete_noun(&resource.name, uuid).await
+    }
+
+    /// The resource with that uuid, known by its descriptor only.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_dynamic(
+        &mut self,
+        resource: &ResourceType,
+        uuid: &str,
+    ) -> Result<Option<DynamicMessage>, StoreError> {
+        let values = vec![uuid.into()];
+        let encoded = self
+            .list_encoded(&resource.name, "uuid = ?", values)
+            .await?;
+        decode_dynamic(resource, encoded)
+    }
+
+    /// The rows of a SELECT, or of a change with RETURNING. Values take the places of `?`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn rows(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.run(sql, values).await.map(|answer| answer.rows)
+    }
+
+    /// Makes a change, and returns how many rows it changed. Values take the places of `?`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        self.run(sql, values).await.map(|answer| answer.affected)
+    }
+
+    /// How many resources of which nouns refer to this one; none with a count of zero.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn referrers(
+        &mut self,
+        noun: &str,
+        uuid: &str,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let Some((sql, times)) = self.tables.count_referrers(noun) else {
+            return Ok(Vec::new());
+        };
+        let mut referrers = Vec::new();
+        for row in self.rows(&sql, vec![uuid.into(); times]).await? {
+            let count = u64::try_from(row.int(1)?).unwrap_or_default();
+            if count > 0 {
+                referrers.push((row.text(0)?, count));
+            }
+        }
+        Ok(referrers)
+    }
+
+    async fn insert_encoded(&mut self, noun: &str, message: &[u8]) -> Result<(), StoreError> {
+        let tables = Arc::clone(&self.tables);
+        let table = tables.get(noun)?;
+        let values = wire::values(&table.resource, message)?;
+        let uuid = uuid_of(&values);
+        match self.run(&table.insert, values).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::AlreadyExists { constraint, .. }) => Err(StoreError::AlreadyExists {
+                what: format!("{noun} {uuid}"),
+                constraint,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn update_encoded(&mut self, noun: &str, message: &[u8]) -> Result<bool, StoreError> {
+        let tables = Arc::clone(&self.tables);
+        let table = tables.get(noun)?;
+        let mut values = wire::values(&table.resource, message)?;
+        values.push(uuid_of(&values).into());
+        let answer = self.run(&table.update, values).await?;
+        Ok(answer.affected > 0)
+    }
+
+    async fn delete_noun(&mut self, noun: &str, uuid: &str) -> Result<bool, StoreError> {
+        let tables = Arc::clone(&self.tables);
+        let table = tables.get(noun)?;
+        let answer = self.run(&table.delete, vec![uuid.into()]).await?;
+        Ok(answer.affected > 0)
+    }
+
+    async fn list_encoded(
+        &mut self,
+        noun: &str,
+        sql_where: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let tables = Arc::clone(&self.tables);
+        let table = tables.get(noun)?;
+        let rows = self.rows(&table.select_where(sql_where), values).await?;
+        encode_all(&table.resource, &rows)
+    }
+
+    async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, StoreError> {
+        if self.failure.is_some() {
+            return Err(StoreError::Aborted);
+        }
+        let reads = sql
+            .get(..6)
+            .is_some_and(|w| w.eq_ignore_ascii_case("select"));
+        let first = match (self.begun, self.alone) {
+            (false, true) => "BEGIN IMMEDIATE; ",
+            (false, false) => "BEGIN IMMEDIATE; SAVEPOINT w; ",
+            (true, false) if !reads && !self.changed && self.savepoint_used => {
+                "RELEASE w; SAVEPOINT w; "
+            }
+            (true, _) => "",
+        };
+        self.begun = true;
+        if !reads {
+            self.changed = true;
+            self.savepoint_used = true;
+        }
+        let answer = match first {
+            "" => self.connection.run(sql, values).await,
+            _ => self.connection.run(&format!("{first}{sql}"), values).await,
+        };
+        answer.map_err(|failure| {
+            if failure.ends_transaction {
+                self.failure = Some(failure.error.clone());
+            }
+            failure.error
+        })
+    }
+
+    /// The next transaction is of one write or of several.
+    pub(crate) fn begin(&mut self, alone: bool) {
+        self.alone = alone;
+        self.begun = false;
+        self.savepoint_used = false;
+        self.failure = None;
+    }
+
+    /// The next write begins.
+    pub(crate) fn begin_write(&mut self) {
+        self.changed = false;
+    }
+
+    /// Undoes what the write did that ends now. If that fails, the transaction is over.
+    pub(crate) async fn undo_write(&mut self) {
+        if !self.changed || self.alone || self.failure.is_some() {
+            return;
+        }
+        match self.control("ROLLBACK TO w").await {
+            Ok(()) => self.savepoint_used = false,
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    /// Why the transaction is over before its end, if it is.
+    pub(crate) fn failure(&self) -> Option<&StoreError> {
+        self.failure.as_ref()
+    }
+
+    /// Ends the transaction, if there is one. One that cannot be committed is still there.
+    pub(crate) async fn end(&mut self, keep: bool) -> Result<(), StoreError> {
+        if self.begun {
+            let sql = if keep { "COMMIT" } else { "ROLLBACK" };
+            self.control(sql).await?;
+            self.begun = false;
+        }
+        Ok(())
+    }
+
+    /// A statement about the transaction itself.
+    async fn control(&mut self, sql: &str) -> Result<(), StoreError> {
+        let answer = self.connection.run(sql, Vec::new()).await;
+        answer.map(drop).map_err(|failure| failure.error)
+    }
+}
+
+/// The first field is the uuid; the catalog sees to that.
+fn uuid_of(values: &[Value]) -> String {
+    match values.first() {
+        Some(Value::Text(uuid)) => uuid.clone(),
+        _ => String::new(),
+    }
+}
+
+pub(crate) fn encode_all(resource: &ResourceType, rows: &[Row]) -> Result<Vec<Bytes>, StoreError> {
+    let encoded = rows.iter();
+    encoded
+        .map(|row| wire::encode_row(resource, &resource.fields, row))
+        .collect()
+}
+
+pub(crate) fn decode_all<R: Resource>(encoded: &[Bytes]) -> Result<Vec<R>, StoreError> {
+    let decoded = encoded.iter().map(|message| {
+        R::decode(message.clone()).map_err(|cause| StoreError::Decode {
+            resource: R::NOUN.to_owned(),
+            cause,
+        })
+    });
+    decoded.collect()
+}
+
+pub(crate) fn decode_dynamic(
+    resource: &ResourceType,
+    encoded: Vec<Bytes>,
+) -> Result<Option<DynamicMessage>, StoreError> {
+    let Some(message) = encoded.into_iter().next() else {
+        return Ok(None);
+    };
+    let decoded = DynamicMessage::decode(resource.message.clone(), message);
+    decoded.map(Some).map_err(|cause| StoreError::Decode {
+        resource: resource.name.clone(),
+        cause,
+    })
+}
+
+fn encode_dynamic(
+    resource: &ResourceType,
+    message: &DynamicMessage,
+) -> Result<Vec<u8>, StoreError> {
+    let found = message.descriptor();
+    if found.full_name() != resource.message.full_name() {
+        return Err(StoreError::OtherMessage {
+            resource: resource.name.clone(),
+            found: found.full_name().to_owned(),
+        });
+    }
+    Ok(message.encode_to_vec())
+}

@@ -1,0 +1,212 @@
+//! Writes that share a transaction, and what one may not do to another.
+
+use cairn_proto::compute::v1alpha1::{Cluster, Zone};
+use cairn_store::{Store, StoreError, Tx, Value};
+use futures::{FutureExt as _, future::join_all};
+
+use crate::{built_in, cluster, zone};
+
+async fn add_one(tx: &mut Tx) -> Result<i64, StoreError> {
+    let rows = tx.rows("SELECT value FROM counter", Vec::new()).await?;
+    let next = rows[0].int(0)? + 1;
+    let set = "UPDATE counter SET value = ?";
+    tx.execute(set, vec![Value::from(next)]).await?;
+    Ok(next)
+}
+
+async fn counter(store: &Store) {
+    let made = store.write(|tx| {
+        Box::pin(async move {
+            tx.execute("CREATE TABLE counter (value BIGINT)", Vec::new())
+                .await?;
+            let changed = tx
+                .execute("INSERT INTO counter VALUES (0)", Vec::new())
+                .await?;
+            assert_eq!(changed, 1);
+            Ok::<_, StoreError>(())
+        })
+    });
+    made.await.unwrap();
+}
+
+async fn count(store: &Store) -> i64 {
+    let rows = store.rows("SELECT value FROM counter", Vec::new()).await;
+    rows.unwrap()[0].int(0).unwrap()
+}
+
+/// A write that adds one and then does as `end` says.
+async fn add_then(
+    store: &Store,
+    end: fn(i64) -> Result<i64, StoreError>,
+) -> Result<i64, StoreError> {
+    store
+        .write(move |tx| Box::pin(async move { end(add_one(tx).await?) }))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_increment_of_200_writers_is_lost() {
+    let store = built_in().await;
+    counter(&store).await;
+    let mut seen: Vec<_> = join_all((0..200).map(|_| add_then(&store, Ok)))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=200).collect::<Vec<_>>());
+    assert_eq!(count(&store).await, 200);
+}
+
+/// On one thread, all of a `join_all` wait before the writer gets its turn: they are one batch.
+#[tokio::test]
+async fn an_error_or_a_panic_undoes_its_own_write_only() {
+    let store = built_in().await;
+    counter(&store).await;
+    let ends: [fn(i64) -> Result<i64, StoreError>; 3] = [
+        Ok,
+        |_| Err(StoreError::NoTable("x".to_owned())),
+        |n| panic!("at {n}"),
+    ];
+    let outcomes = join_all((0..9).map(|i| add_then(&store, ends[i % 3]))).await;
+    let outcomes: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.map_err(|error| error.to_string()))
+        .collect();
+    let (no_table, panicked) = (
+        || Err("there is no table for `x` in this database".to_owned()),
+        |n| Err(format!("the write panicked: at {n}")),
+    );
+    let expected = (1..=3).flat_map(|n| [Ok(n), no_table(), panicked(n + 1)]);
+    assert_eq!(outcomes, expected.collect::<Vec<_>>());
+    assert_eq!(count(&store).await, 3);
+
+    // The same without others in the transaction.
+    assert!(add_then(&store, ends[1]).await.is_err());
+    assert!(add_then(&store, ends[2]).await.is_err());
+    assert_eq!(add_then(&store, Ok).await.unwrap(), 4);
+    assert_eq!(count(&store).await, 4);
+}
+
+/// As SQLite itself does when the disk is full.
+async fn lose_the_transaction(store: &Store) -> Result<i64, StoreError> {
+    let lost = store.write(|tx| {
+        Box::pin(async move {
+            add_one(tx).await?;
+            tx.execute("ROLLBACK", Vec::new()).await?;
+            Ok(0)
+        })
+    });
+    lost.await
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after() {
+    let store = built_in().await;
+    counter(&store).await;
+    for _ in 0..2 {
+        let outcomes = futures::join!(
+            add_then(&store, Ok),
+            lose_the_transaction(&store),
+            add_then(&store, Ok),
+        );
+        for outcome in [outcomes.0, outcomes.1, outcomes.2] {
+            assert!(matches!(outcome, Err(StoreError::Commit { .. })));
+        }
+        let alone = lose_the_transaction(&store).await;
+        assert!(matches!(alone, Err(StoreError::Commit { .. })));
+    }
+    assert_eq!(count(&store).await, 0);
+    assert_eq!(add_then(&store, Ok).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_leaves_its_write_usable() {
+    let store = built_in().await;
+    let outcome = store.write(|tx| {
+        Box::pin(async move {
+            tx.insert(&zone("a")).await?;
+            let twice = tx.insert(&zone("a")).await.unwrap_err();
+            assert_eq!(
+                twice.to_string(),
+                "there is zone a already (UNIQUE constraint failed: zone.uuid)"
+            );
+            let wrong = tx
+                .execute("INSERT INTO nothing VALUES (1)", Vec::new())
+                .await;
+            assert!(matches!(wrong, Err(StoreError::Statement { .. })));
+            tx.insert(&zone("b")).await
+        })
+    });
+    outcome.await.unwrap();
+    let zones: Vec<Zone> = store
+        .list("name = ? ORDER BY uuid", vec!["east".into()])
+        .await
+        .unwrap();
+    assert_eq!(zones, [zone("a"), zone("b")]);
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_left_before_it_began_is_not_made() {
+    let store = built_in().await;
+    counter(&store).await;
+    let write = add_then(&store, Ok);
+    assert!(write.now_or_never().is_none(), "it waits for the writer");
+    assert_eq!(add_then(&store, Ok).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_store_closes() {
+    let store = built_in().await;
+    counter(&store).await;
+    let (outcomes, ()) = futures::join!(
+        join_all((0..50).map(|_| add_then(&store, Ok))),
+        store.close()
+    );
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert!(matches!(
+        add_then(&store, Ok).await,
+        Err(StoreError::Closed)
+    ));
+    assert!(matches!(
+        store.get::<Zone>("a").await,
+        Err(StoreError::Closed)
+    ));
+}
+
+#[tokio::test]
+async fn a_row_lives_from_insert_to_delete() {
+    let store = built_in().await;
+    let outcome = store.write(|tx| {
+        Box::pin(async move {
+            assert!(!tx.update(&zone("a")).await?);
+            tx.insert(&zone("a")).await?;
+            let renamed = Zone {
+                name: "west".to_owned(),
+                ..zone("a")
+            };
+            assert!(tx.update(&renamed).await?);
+            assert_eq!(tx.get::<Zone>("a").await?, Some(renamed));
+            assert!(tx.delete::<Zone>("a").await?);
+            assert!(!tx.delete::<Zone>("a").await?);
+            tx.get::<Zone>("a").await
+        })
+    });
+    assert_eq!(outcome.await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn those_who_refer_are_counted_by_noun() {
+    let store = built_in().await;
+    let outcome = store.write(|tx| {
+        Box::pin(async move {
+            tx.insert(&zone("a")).await?;
+            for (uuid, zone) in [("x", "a"), ("y", "a"), ("z", "other")] {
+                tx.insert::<Cluster>(&cluster(uuid, zone)).await?;
+            }
+            assert_eq!(tx.referrers("cluster", "x").await?, []);
+            tx.referrers("zone", "a").await
+        })
+    });
+    assert_eq!(outcome.await.unwrap(), [("cluster".to_owned(), 2)]);
+}

@@ -1,0 +1,9 @@
+//! What tests share: databases of their own, waiting for states, protos compiled on the spot.
+
+mod proto;
+mod store;
+mod wait;
+
+pub use proto::proto_set;
+pub use store::{TestStore, tables_of};
+pub use wait::{wait_for, wait_until};
