@@ -17,6 +17,9 @@ use crate::{
     local::Local,
 };
 
+/// A node alone never sees its ring change.
+const EPOCH: u64 = 1;
+
 /// The mesh of one node, with the services of this process behind it.
 #[derive(Clone)]
 pub struct LocalMesh {
@@ -69,7 +72,7 @@ impl LocalMesh {
     /// # Errors
     /// [`ServeError`] if it was done before, or a service is given twice.
     pub fn serve(&self, services: Vec<Arc<dyn Dispatch>>) -> Result<(), ServeError> {
-        let ring = Ring::new(1, &[self.registry.node]);
+        let ring = Ring::new(EPOCH, &[self.registry.node]);
         let mut map = HashMap::new();
         for dispatch in services {
             let Some(name) = dispatch.methods().first().map(|method| method.service) else {
@@ -87,6 +90,12 @@ impl LocalMesh {
             .services
             .set(map)
             .map_err(|_| ServeError::Again)
+    }
+
+    /// The epoch of the ring: the fencing token of what this node changes outside.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        EPOCH
     }
 
     /// What this node serves.

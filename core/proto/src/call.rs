@@ -10,7 +10,6 @@ mod payload;
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use cairn_types::Uuid;
 use futures::{StreamExt as _, stream::BoxStream};
 use prost::Message;
 use tonic::Status;
@@ -45,6 +44,14 @@ pub struct KeyField {
     pub number: u32,
     /// An empty one is given a new uuid before the call is routed: the request creates.
     pub assigned: bool,
+}
+
+/// A request, which belongs to exactly one rpc; implemented by generated code.
+pub trait Rpc: Message + Default + Clone + 'static {
+    /// What it is answered with, or each message of the stream.
+    type Response: Message + Default + 'static;
+    /// Its rpc.
+    const METHOD: &'static Method;
 }
 
 /// A call on its way.
@@ -186,7 +193,7 @@ impl fmt::Debug for Mesh {
 /// Fills an empty key with a new uuid; for generated code.
 pub fn assign_key(key: &mut String) {
     if key.is_empty() {
-        *key = Uuid::now_v7().to_string();
+        *key = Context::current().new_key();
     }
 }
 

@@ -15,9 +15,11 @@
 //! The packages are modules: `cairn.compute.v1alpha1` is [`compute::v1alpha1`].
 
 pub mod call;
+pub mod crud;
 pub mod event;
 pub mod fault;
 pub mod meta;
+pub mod serve;
 
 /// Generated from `proto/`; the comments are those of the proto files.
 #[expect(
@@ -31,13 +33,19 @@ pub mod meta;
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
+#[expect(
+    unused_mut,
+    for_loops_over_fallibles,
+    clippy::all,
+    reason = "generated: the same lines for one value, an optional one and many"
+)]
 mod traits {
     //! Generated: what each resource and each operation's response has in common.
     include!(concat!(env!("OUT_DIR"), "/traits.rs"));
 }
 
 use generated::cairn;
-pub use generated::cairn::{compute, meta as options, operation, query};
+pub use generated::cairn::{compute, meta as options, network, operation, query, storage};
 
 /// The descriptors of the whole contract, as an encoded `FileDescriptorSet` with our options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

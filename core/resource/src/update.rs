@@ -1,0 +1,111 @@
+//! Updating: what the request gives replaces what the row has.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_proto::{
+    call::{Method, Rpc},
+    crud::{Check, Update},
+    event::OperationResponse,
+    fault::Fault,
+    meta::Resource,
+};
+use cairn_store::Tx;
+
+use crate::{Plain, check_references, now};
+
+/// What a resource adds to its update.
+#[async_trait]
+pub trait Change<Q: Update>: Send + Sync + 'static {
+    /// Checks more of the request, without looking anything up.
+    fn check(&self, _request: &Q, _check: &mut Check) {}
+
+    /// Looks at the row as it is going to be, and may refuse it or change more.
+    ///
+    /// # Errors
+    /// The fault that the update ends with; nothing is written then.
+    async fn complete(
+        &self,
+        _tx: &mut Tx,
+        _before: &Q::Resource,
+        _after: &mut Q::Resource,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl<Q: Update> Change<Q> for Plain {}
+
+/// Handles the rpc whose request is `Q`.
+pub struct Updating<Q, C = Plain> {
+    change: Arc<C>,
+    request: PhantomData<fn() -> Q>,
+}
+
+impl<Q> Updating<Q> {
+    /// For a resource that adds nothing.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::with(Plain)
+    }
+}
+
+impl<Q, C> Updating<Q, C> {
+    /// For a resource that adds `change`.
+    pub fn with(change: C) -> Self {
+        Self {
+            change: Arc::new(change),
+            request: PhantomData,
+        }
+    }
+}
+
+#[async_trait]
+impl<Q, C> Handler for Updating<Q, C>
+where
+    Q: Update + Rpc,
+    Q::Response: OperationResponse<Result = Q::Resource>,
+    C: Change<Q>,
+{
+    type Request = Q;
+    type Response = Q::Response;
+    type Spec = Q;
+    const METHOD: &'static Method = Q::METHOD;
+
+    fn check(&self, request: &Q) -> Result<Q, Fault> {
+        let mut check = Check::default();
+        request.check(&mut check);
+        self.change.check(request, &mut check);
+        check.finish()?;
+        Ok(request.clone())
+    }
+
+    fn queue(&self, request: &Q) -> Queue {
+        Queue::serial(Q::Resource::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Q>,
+    ) -> Result<Ended<Q::Resource>, Fault> {
+        let change = Arc::clone(&self.change);
+        cx.finish(move |tx| {
+            let (change, request) = (Arc::clone(&change), Arc::clone(&request));
+            Box::pin(async move {
+                check_references(tx, &request.references()).await?;
+                let before = tx.get::<Q::Resource>(request.key()).await?;
+                let before =
+                    before.ok_or_else(|| Fault::not_found(Q::Resource::NOUN, request.key()))?;
+                let mut after = before.clone();
+                request.apply(&mut after);
+                after.stamp(now());
+                change.complete(tx, &before, &mut after).await?;
+                tx.update(&after).await?;
+                Ok(after)
+            })
+        })
+        .await
+    }
+}
