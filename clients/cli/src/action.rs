@@ -1,0 +1,261 @@
+//! What can be done: each public rpc as a noun and a verb, read from the descriptors.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cairn_proto::meta::{Catalog, option};
+use prost_reflect::{
+    DescriptorPool, FieldDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
+};
+
+const QUERY_SERVICE: &str = "cairn.query.v1alpha1.QueryService";
+const QUERY: &str = "cairn.query.v1alpha1.Query";
+const ACCEPTED: &str = "cairn.operation.v1alpha1.Accepted";
+const OPERATION_EVENT: &str = "cairn.operation.v1alpha1.OperationEvent";
+/// Words of the command line itself; nothing else may be called so.
+const OWN_WORDS: [&str; 2] = ["help", "resources"];
+
+/// How an rpc is asked and how it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It changes something: accepted, progress, result.
+    Operation,
+    /// It takes a query and answers rows.
+    Query,
+    /// The query of all resources, for one that has none of its own.
+    GenericQuery,
+    /// It follows an operation.
+    Watch,
+    /// It answers messages until it ends.
+    Stream,
+    /// One answer.
+    Unary,
+}
+
+/// One rpc, as the command line names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Action {
+    /// The resource: `zone`.
+    pub(crate) noun: String,
+    /// What is done with it: `create`.
+    pub(crate) verb: String,
+    pub(crate) method: MethodDescriptor,
+    pub(crate) kind: Kind,
+}
+
+impl Action {
+    /// The field of the request that holds the query.
+    pub(crate) fn query_field(&self) -> Option<FieldDescriptor> {
+        query_field(&self.method.input())
+    }
+}
+
+/// Everything that can be done.
+pub(crate) struct Actions {
+    pub(crate) catalog: Arc<Catalog>,
+    /// By noun, then by verb.
+    by_noun: BTreeMap<String, BTreeMap<String, Action>>,
+}
+
+impl Actions {
+    /// What the services and resources of these descriptors offer.
+    pub(crate) fn of(catalog: Arc<Catalog>) -> Self {
+        let mut by_noun: BTreeMap<String, BTreeMap<String, Action>> = BTreeMap::new();
+        let mut add = |action: Action| {
+            if !OWN_WORDS.contains(&action.noun.as_str())
+                && !OWN_WORDS.contains(&action.verb.as_str())
+            {
+                let verbs = by_noun.entry(action.noun.clone()).or_default();
+                verbs.entry(action.verb.clone()).or_insert(action);
+            }
+        };
+        let pool = catalog.pool();
+        let services = pool.services().filter(offered);
+        for (service, method) in services.flat_map(|s| methods(&s)) {
+            let noun = noun(&service, &catalog);
+            let resource = catalog.resource(&noun);
+            add(Action {
+                verb: verb(&method, &noun, resource.map(|r| r.plural.as_str())),
+                kind: kind(&method),
+                noun,
+                method,
+            });
+        }
+        if let Some(method) = generic_query(pool) {
+            for resource in catalog.resources() {
+                add(Action {
+                    noun: resource.name.clone(),
+                    verb: "query".to_owned(),
+                    method: method.clone(),
+                    kind: Kind::GenericQuery,
+                });
+            }
+        }
+        Self { catalog, by_noun }
+    }
+
+    /// The nouns with their verbs, sorted.
+    pub(crate) fn nouns(&self) -> impl Iterator<Item = (&str, Vec<&Action>)> {
+        let nouns = self.by_noun.iter();
+        nouns.map(|(noun, verbs)| (noun.as_str(), verbs.values().collect()))
+    }
+
+    /// The verbs with the actions of each, sorted. A word that is a noun is no verb.
+    pub(crate) fn verbs(&self) -> BTreeMap<&str, Vec<&Action>> {
+        let mut verbs: BTreeMap<&str, Vec<&Action>> = BTreeMap::new();
+        for action in self.by_noun.values().flat_map(BTreeMap::values) {
+            if !self.by_noun.contains_key(&action.verb) {
+                verbs.entry(&action.verb).or_default().push(action);
+            }
+        }
+        verbs
+    }
+
+    /// The action of two words, in either order.
+    pub(crate) fn find(&self, one: &str, other: &str) -> Option<&Action> {
+        let get = |noun, verb| self.by_noun.get(noun)?.get(verb);
+        get(one, other).or_else(|| get(other, one))
+    }
+}
+
+/// Whether people call it: neither internal, nor an extension point, nor the machinery's own.
+fn offered(service: &ServiceDescriptor) -> bool {
+    let mut package = service.package_name().split('.');
+    let ours = !matches!(package.clone().next(), Some("grpc" | "google"));
+    ours && !package.any(|word| word == "internal" || word == "ext")
+        && service.full_name() != QUERY_SERVICE
+}
+
+fn methods(service: &ServiceDescriptor) -> Vec<(ServiceDescriptor, MethodDescriptor)> {
+    let methods = service.methods().filter(|m| !m.is_client_streaming());
+    methods.map(|method| (service.clone(), method)).collect()
+}
+
+fn generic_query(pool: &DescriptorPool) -> Option<MethodDescriptor> {
+    pool.get_service_by_name(QUERY_SERVICE)?
+        .methods()
+        .find(|method| method.name() == "Query")
+}
+
+/// The resource's name; for a service without a resource its own, without `Service`.
+fn noun(service: &ServiceDescriptor, catalog: &Catalog) -> String {
+    let short = service.name();
+    let short = short.strip_suffix("Service").unwrap_or(short);
+    let resource = catalog
+        .resources()
+        .find(|r| r.name.replace('-', "").eq_ignore_ascii_case(short));
+    resource.map_or_else(|| kebab(short), |r| r.name.clone())
+}
+
+fn verb(method: &MethodDescriptor, noun: &str, plural: Option<&str>) -> String {
+    let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc");
+    let given = rules.and_then(|r| Some(r.get_field_by_name("verb")?.as_str()?.to_owned()));
+    if let Some(given) = given.filter(|verb| !verb.is_empty()) {
+        return given;
+    }
+    let name = kebab(method.name());
+    let words: Vec<_> = name.split('-').collect();
+    for subject in plural.into_iter().chain([noun]) {
+        let subject: Vec<_> = subject.split('-').collect();
+        let place = words.windows(subject.len()).position(|w| w == subject);
+        if let Some(place) = place.filter(|_| subject.len() < words.len()) {
+            let after = &words[place + subject.len()..];
+            return [&words[..place], after].concat().join("-");
+        }
+    }
+    name
+}
+
+fn kind(method: &MethodDescriptor) -> Kind {
+    let output = method.output();
+    if !method.is_server_streaming() {
+        let query = query_field(&method.input()).is_some();
+        return if query { Kind::Query } else { Kind::Unary };
+    }
+    if field_of(&output, OPERATION_EVENT).is_some() {
+        Kind::Watch
+    } else if field_of(&output, ACCEPTED).is_some() && output.get_field_by_name("result").is_some()
+    {
+        Kind::Operation
+    } else {
+        Kind::Stream
+    }
+}
+
+/// The field of a request that holds the query.
+pub(crate) fn query_field(request: &MessageDescriptor) -> Option<FieldDescriptor> {
+    field_of(request, QUERY)
+}
+
+/// The field that holds a message of that type.
+fn field_of(message: &MessageDescriptor, full_name: &str) -> Option<FieldDescriptor> {
+    let holds = |field: &FieldDescriptor| {
+        let kind = field.kind();
+        !field.is_list()
+            && kind
+                .as_message()
+                .is_some_and(|m| m.full_name() == full_name)
+    };
+    message.fields().find(holds)
+}
+
+/// `AttachL2Network` is `attach-l2-network`.
+fn kebab(name: &str) -> String {
+    let mut out = String::new();
+    let chars: Vec<char> = name.chars().collect();
+    for (i, c) in chars.iter().enumerate() {
+        let before = i.checked_sub(1).map(|b| chars[b]);
+        let lower_after = chars.get(i + 1).is_some_and(|n| n.is_lowercase());
+        let begins = before.is_some_and(|b| {
+            b.is_lowercase() || b.is_numeric() || (b.is_uppercase() && lower_after)
+        });
+        if c.is_uppercase() && begins {
+            out.push('-');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_words() {
+        for (name, words) in [
+            ("Zone", "zone"),
+            ("VmInstance", "vm-instance"),
+            ("L2Network", "l2-network"),
+            ("AttachL2NetworkToCluster", "attach-l2-network-to-cluster"),
+            ("GetVNCAddress", "get-vnc-address"),
+        ] {
+            assert_eq!(kebab(name), words);
+        }
+    }
+
+    #[test]
+    fn every_rpc_has_a_noun_and_a_verb() {
+        let actions = Actions::of(Catalog::built_in());
+        for (one, other, method, kind) in [
+            ("zone", "create", "CreateZone", Kind::Operation),
+            ("create", "zone", "CreateZone", Kind::Operation),
+            ("get", "zone", "GetZone", Kind::Unary),
+            ("host", "reconnect", "ReconnectHost", Kind::Operation),
+            ("cluster", "query", "QueryCluster", Kind::Query),
+            ("operation", "show", "GetOperation", Kind::Unary),
+            ("operation", "watch", "WatchOperation", Kind::Watch),
+            ("cancel", "operation", "CancelOperation", Kind::Unary),
+            (
+                "l2-network",
+                "attach-to-cluster",
+                "AttachL2NetworkToCluster",
+                Kind::Operation,
+            ),
+        ] {
+            let action = actions.find(one, other).unwrap();
+            assert_eq!((action.method.name(), action.kind), (method, kind));
+        }
+        assert!(actions.find("get", "operation").is_none());
+        assert!(actions.nouns().all(|(noun, _)| noun != "query"));
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line of Cairn. Everything in it is made at run time from descriptors: those of the
+//! server, asked for by gRPC reflection, or the built-in ones. A new resource, field or rpc needs
+//! no code here, and neither does a plugin's.
+//!
+//! Absent on purpose: any mention of a resource by name, operations apart. Absent for now:
+//! completion, and names in place of uuids; both have what they need in the `references` of a
+//! field.
+
+mod action;
+mod call;
+mod comment;
+mod condition;
+mod connection;
+mod credential;
+mod error;
+mod flag;
+mod grammar;
+mod query;
+mod reflection;
+mod resources;
+mod size;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod testing;
+
+use std::{future::Future, io, pin::pin, sync::Arc};
+
+use cairn_proto::meta::Catalog;
+use clap::error::ErrorKind;
+
+use crate::{
+    action::Actions,
+    call::Session,
+    connection::Connection,
+    error::CliError,
+    grammar::{Asked, Early},
+};
+
+pub use connection::DynamicCodec;
+pub use credential::Environment;
+pub use terminal::Terminal;
+
+/// Does what `args`, without the name of the program, say. Returns the exit code: 0 if it
+/// succeeded, 1 if the call failed, 2 if the command is wrong.
+///
+/// `interrupt` ends when the person wants no more of it: the wait ends, an accepted operation
+/// does not.
+pub async fn run(
+    args: &[String],
+    environment: &Environment,
+    terminal: &mut Terminal<'_>,
+    interrupt: impl Future<Output = ()>,
+) -> u8 {
+    let early = Early::read(args);
+    let interrupt = pin!(interrupt);
+    let Err(error) = attempt(args, &early, environment, terminal, interrupt).await else {
+        return 0;
+    };
+    if matches!(&error, CliError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe) {
+        // The reader has seen enough.
+        return 0;
+    }
+    let text = if early.json {
+        format!("{:#}\n", error.json())
+    } else {
+        error.text()
+    };
+    // There is nowhere left to tell of a failure to tell.
+    let _ = terminal.err.write_all(text.as_bytes());
+    error.exit_code()
+}
+
+async fn attempt(
+    args: &[String],
+    early: &Early,
+    environment: &Environment,
+    terminal: &mut Terminal<'_>,
+    interrupt: std::pin::Pin<&mut dyn Future<Output = ()>>,
+) -> Result<(), CliError> {
+    // Help is to be had without a server, and a wrong command is wrong without one.
+    let (catalog, connection) = match connect(early, environment).await {
+        Ok((connection, catalog)) => (catalog, Ok(connection)),
+        Err(error) => (Catalog::built_in(), Err(error)),
+    };
+    let actions = Actions::of(Arc::clone(&catalog));
+    let asked = match grammar::read(&actions, args) {
+        Ok(asked) => asked,
+        Err(error) => return help_or_usage(&error, connection.err(), terminal),
+    };
+    match asked {
+        Asked::Resources(noun) => {
+            let text = resources::list(&catalog, noun.as_deref(), early.json)?;
+            terminal.out.write_all(text.as_bytes())?;
+        }
+        Asked::Call(invocation) => {
+            let mut session = Session {
+                connection: &connection?,
+                catalog: &catalog,
+                terminal,
+                json: early.json,
+                interrupt,
+            };
+            call::run(&mut session, &invocation).await?;
+        }
+    }
+    Ok(terminal.out.flush()?)
+}
+
+async fn connect(
+    early: &Early,
+    environment: &Environment,
+) -> Result<(Connection, Arc<Catalog>), CliError> {
+    let (named, endpoint) = (early.credential.as_deref(), early.endpoint.as_deref());
+    let credential = credential::read(named, endpoint, environment)?;
+    let patience = early.patience();
+    let answered = tokio::time::timeout(patience, async {
+        let connection = Connection::open(&credential, patience).await?;
+        let catalog = reflection::catalog(&connection).await?;
+        Ok((connection, catalog))
+    });
+    answered.await.unwrap_or_else(|_| {
+        Err(CliError::Silent {
+            endpoint: credential.endpoint.clone(),
+            patience,
+        })
+    })
+}
+
+fn help_or_usage(
+    error: &clap::Error,
+    offline: Option<CliError>,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), CliError> {
+    let mut text = error.render().to_string();
+    if !error.use_stderr() {
+        terminal.out.write_all(text.as_bytes())?;
+        return Ok(());
+    }
+    let unknown = matches!(
+        error.kind(),
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
+    );
+    if let Some(offline) = offline.filter(|_| unknown) {
+        text.push_str(&format!(
+            "\nOnly the built-in resources are known: {}\n",
+            cairn_types::chain(&offline)
+        ));
+    }
+    Err(CliError::Usage(text))
+}
