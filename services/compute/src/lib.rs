@@ -1,0 +1,144 @@
+//! Zones, clusters, hosts and virtual machines.
+//!
+//! [`Compute`] is this area of a node: it registers the handlers of its operations, serves its
+//! rpcs, answers for hosts at the callback door, and watches over them in the background.
+
+mod cluster;
+mod host;
+mod instance_offering;
+mod vm_instance;
+mod zone;
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_agent::{Agents, HostRegistry};
+use cairn_flow::FlowError;
+use cairn_operation::Builder;
+use cairn_proto::{
+    call::{Dispatch, Mesh},
+    compute::v1alpha1::{
+        ClusterDispatch, HostDispatch, InstanceOfferingDispatch, VmInstanceDispatch, ZoneDispatch,
+    },
+    serve::Standard,
+};
+use cairn_resource::Resources;
+use cairn_store::{Migration, Store};
+use cairn_tls::Ca;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    host::{Hosts, Monitor},
+    vm_instance::Vms,
+};
+
+/// The tables of this service.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "compute",
+        number: 1,
+        name: "zone, cluster, host",
+        sql: include_str!("../migrations/0001_zone_cluster_host.sql"),
+    },
+    Migration {
+        service: "compute",
+        number: 2,
+        name: "instance offering, vm instance",
+        sql: include_str!("../migrations/0002_vm_instance.sql"),
+    },
+];
+
+/// What this area needs of the node that runs it.
+pub struct Needs {
+    /// The database.
+    pub store: Store,
+    /// The way to other services.
+    pub mesh: Mesh,
+    /// The agents of hosts.
+    pub agents: Agents,
+    /// Signs the certificates of agents.
+    pub ca: Arc<Ca>,
+    /// Base URLs of the callback doors, for agents.
+    pub callback_addresses: Vec<String>,
+    /// The fencing token: the ring epoch at which this node proved that it owns what it changes.
+    pub token: u64,
+    /// How hosts are watched.
+    pub watch: Watch,
+}
+
+/// How hosts are watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// The pause between two rounds of pings.
+    pub interval: Duration,
+    /// Pings that may fail in a row before a host counts as disconnected.
+    pub failures: u32,
+    /// Pings under way at once.
+    pub at_once: usize,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            failures: 3,
+            at_once: 100,
+        }
+    }
+}
+
+/// The compute area of a node.
+pub struct Compute {
+    hosts: Arc<Hosts>,
+    vms: Arc<Vms>,
+    monitor: Monitor,
+}
+
+impl Compute {
+    /// The area, not yet at work.
+    #[must_use]
+    pub fn new(needs: Needs) -> Self {
+        let vms = Vms::new(&needs.mesh, needs.agents.clone(), needs.token);
+        let (hosts, monitor) = host::new(needs);
+        Self {
+            hosts,
+            vms,
+            monitor,
+        }
+    }
+
+    /// Adds the handlers of this area's operations.
+    ///
+    /// # Errors
+    /// If a flow does not fit together: a fault of the program.
+    pub fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
+        let operations = zone::register(operations);
+        let operations = cluster::register(operations);
+        let operations = instance_offering::register(operations);
+        let operations = host::register(operations, &self.hosts);
+        vm_instance::register(operations, &self.vms)
+    }
+
+    /// What this area serves.
+    #[must_use]
+    pub fn services(resources: &Resources) -> Vec<Arc<dyn Dispatch>> {
+        let standard = || Arc::new(Standard(resources.clone()));
+        vec![
+            Arc::new(ZoneDispatch(standard())),
+            Arc::new(ClusterDispatch(standard())),
+            Arc::new(HostDispatch(standard())),
+            Arc::new(InstanceOfferingDispatch(standard())),
+            Arc::new(VmInstanceDispatch(standard())),
+        ]
+    }
+
+    /// Answers for hosts at the callback door.
+    #[must_use]
+    pub fn registry(&self) -> Arc<dyn HostRegistry> {
+        Arc::clone(&self.hosts) as Arc<dyn HostRegistry>
+    }
+
+    /// Watches over the hosts until told to stop.
+    pub async fn watch(self, stop: CancellationToken) {
+        self.monitor.run(stop).await;
+    }
+}

@@ -1,0 +1,120 @@
+//! Virtual machines: created, started, stopped, rebooted and destroyed by flows.
+//!
+//! Each operation is one [`Handler`](cairn_operation::Handler) that runs one flow; the flows share
+//! steps. Only what is in this folder changes the state of a virtual machine, and only along the
+//! table in [`state`].
+
+mod capacity;
+mod create;
+mod destroy;
+mod devices;
+mod hypervisor;
+mod lifecycle;
+mod observed;
+mod placement;
+mod state;
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_agent::{Agents, Delivered, Head};
+use cairn_agent_protocol::{AgentCommand, CommandErrorCode};
+use cairn_flow::{FlowError, StepContext};
+use cairn_operation::Builder;
+use cairn_proto::{
+    call::Mesh,
+    compute::v1alpha1::{UpdateVmInstanceRequest, VmInstance},
+    crud::{Check, Keyed},
+    fault::Fault,
+    meta::Resource as _,
+    network::internal::v1alpha1::NetworkInternalClient,
+    storage::{internal::v1alpha1::StorageInternalClient, v1alpha1::VolumeClient},
+};
+use cairn_resource::Updating;
+use cairn_types::{ErrorCode, HostUuid, InvalidUuid, Uuid};
+
+pub(crate) use observed::{host_connected, host_lost};
+
+/// What the steps need.
+pub(crate) struct Vms {
+    pub(crate) agents: Agents,
+    pub(crate) networks: NetworkInternalClient,
+    pub(crate) storages: StorageInternalClient,
+    pub(crate) volumes: VolumeClient,
+    pub(crate) token: u64,
+}
+
+impl Vms {
+    pub(crate) fn new(mesh: &Mesh, agents: Agents, token: u64) -> Arc<Self> {
+        Arc::new(Self {
+            agents,
+            networks: NetworkInternalClient::new(mesh.clone()),
+            storages: StorageInternalClient::new(mesh.clone()),
+            volumes: VolumeClient::new(mesh.clone()),
+            token,
+        })
+    }
+}
+
+/// Adds the handlers, with their flows.
+///
+/// # Errors
+/// If a flow does not fit together: a fault of the program, found at the first start.
+pub(crate) fn register(operations: Builder, vms: &Arc<Vms>) -> Result<Builder, FlowError> {
+    Ok(operations
+        .register(create::Create::new(vms)?)
+        .register(lifecycle::start(vms)?)
+        .register(lifecycle::stop(vms)?)
+        .register(lifecycle::reboot(vms)?)
+        .register(destroy::Destroy::new(vms)?)
+        .register(Updating::<UpdateVmInstanceRequest>::plain()))
+}
+
+fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
+    let mut check = Check::default();
+    request.check(&mut check);
+    check.finish()?;
+    Ok(request.clone())
+}
+
+fn uuid(text: &str) -> Result<Uuid, Fault> {
+    Uuid::try_parse(text).map_err(|_| {
+        Fault::new(
+            ErrorCode::Internal,
+            InvalidUuid(text.to_owned()).to_string(),
+        )
+    })
+}
+
+impl Vms {
+    /// Sends a command for a virtual machine to its host, as the task of a step, and waits for
+    /// its outcome.
+    async fn command<C: AgentCommand>(
+        &self,
+        cx: &StepContext<'_>,
+        vm: &VmInstance,
+        timeout: Duration,
+        command: &C,
+    ) -> Result<Delivered<C::Reply>, Fault> {
+        let host = vm.host_uuid.as_deref().unwrap_or_default();
+        let host = HostUuid(uuid(host)?);
+        let head = Head {
+            task: cx.task(),
+            operation: cx.operation().uuid(),
+            resource: uuid(&vm.uuid)?,
+            token: self.token,
+            timeout,
+        };
+        let delivered = self.agents.call(host, head, command).await;
+        let delivered =
+            delivered.map_err(|error| Fault::of(&error).on(VmInstance::NOUN, &vm.uuid))?;
+        if let Err(error) = &delivered.reply {
+            let code = match error.code {
+                CommandErrorCode::Timeout => ErrorCode::DeadlineExceeded,
+                _ => ErrorCode::AgentFailed,
+            };
+            let message = format!("host {host}: {}: {error}", C::NAME);
+            return Err(Fault::new(code, message).on(VmInstance::NOUN, &vm.uuid));
+        }
+        Ok(delivered)
+    }
+}

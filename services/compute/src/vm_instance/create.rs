@@ -1,0 +1,91 @@
+//! Creating: from a request to a virtual machine that runs.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+use cairn_flow::{Bag, Flow, FlowError};
+use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_proto::{
+    call::{Method, Rpc as _},
+    compute::v1alpha1::{
+        CreateVmInstanceRequest, CreateVmInstanceResponse, VmInstance, VmInstanceState,
+    },
+    crud::{Check, Keyed as _},
+    fault::Fault,
+    meta::Resource as _,
+};
+
+use super::{
+    Vms,
+    devices::{AllocateNic, AllocatePrimaryStorage, AllocateVolume, CacheImage, root_volume},
+    hypervisor::CreateOnHypervisor,
+    placement::AllocateHost,
+    state,
+};
+
+/// The most nics that a virtual machine is created with.
+const NICS_MOST: usize = 8;
+
+pub(super) struct Create {
+    flow: Flow,
+}
+
+impl Create {
+    pub(super) fn new(vms: &Arc<Vms>) -> Result<Self, FlowError> {
+        let vms = || Arc::clone(vms);
+        let flow = Flow::builder("create-vm-instance")
+            .step(AllocateHost(vms()))
+            .step(AllocatePrimaryStorage(vms()))
+            .step(CacheImage(vms()))
+            .step(AllocateVolume(vms()))
+            .step(AllocateNic(vms()))
+            .step(CreateOnHypervisor(vms()))
+            .build(&["cairn.compute.v1alpha1.CreateVmInstanceRequest"])?;
+        Ok(Self { flow })
+    }
+}
+
+#[async_trait]
+impl Handler for Create {
+    type Request = CreateVmInstanceRequest;
+    type Response = CreateVmInstanceResponse;
+    type Spec = CreateVmInstanceRequest;
+    const METHOD: &'static Method = CreateVmInstanceRequest::METHOD;
+
+    fn check(&self, request: &CreateVmInstanceRequest) -> Result<CreateVmInstanceRequest, Fault> {
+        let mut check = Check::default();
+        request.check(&mut check);
+        let networks = &request.l3_network_uuids;
+        let distinct: HashSet<_> = networks.iter().collect();
+        if networks.is_empty() || networks.len() > NICS_MOST {
+            let problem = format!("has {} networks; give 1 to {NICS_MOST}", networks.len());
+            check.refuse("l3_network_uuids", problem);
+        } else if distinct.len() < networks.len() {
+            check.refuse("l3_network_uuids", "names a network twice; give each once");
+        }
+        check.finish()?;
+        Ok(request.clone())
+    }
+
+    fn queue(&self, request: &CreateVmInstanceRequest) -> Queue {
+        Queue::serial(VmInstance::NOUN, &request.uuid)
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<CreateVmInstanceRequest>,
+    ) -> Result<Ended<VmInstance>, Fault> {
+        let uuid = request.uuid.clone();
+        let created = self.flow.run(cx, Bag::of(&*request), move |tx, bag| {
+            let (uuid, volume) = (uuid.clone(), root_volume(bag));
+            Box::pin(async move {
+                let mut vm = state::load(tx, &uuid).await?;
+                vm.root_volume_uuid = volume.map(|volume| volume.uuid);
+                state::enter(tx, &mut vm, VmInstanceState::Running).await?;
+                Ok(vm)
+            })
+        });
+        created.await
+    }
+}

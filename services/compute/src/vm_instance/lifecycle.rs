@@ -1,0 +1,224 @@
+//! Start, stop and reboot: each enters its state in a first step, has the host do it, and ends in
+//! the state that follows.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+use cairn_flow::{Bag, Builder, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_proto::{
+    call::{Method, Rpc},
+    compute::v1alpha1::{
+        Host, RebootVmInstanceRequest, StartVmInstanceRequest, StopVmInstanceRequest, VmInstance,
+        VmInstanceState as State,
+    },
+    crud::Keyed,
+    event::OperationResponse,
+    fault::Fault,
+    meta::Resource as _,
+};
+use cairn_store::Tx;
+use cairn_types::ErrorCode;
+use prost::Name;
+
+use super::{
+    Vms, capacity, checked,
+    devices::ListDevices,
+    hypervisor::{CreateOnHypervisor, RebootOnHypervisor, StopOnHypervisor},
+    state,
+};
+
+/// Handles the rpc whose request is `Q`.
+pub(super) struct Lifecycle<Q> {
+    flow: Flow,
+    ends_in: State,
+    /// What it holds of its host is given back at the end.
+    releases: bool,
+    request: PhantomData<fn() -> Q>,
+}
+
+pub(super) fn start(vms: &Arc<Vms>) -> Result<Lifecycle<StartVmInstanceRequest>, FlowError> {
+    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.StartVmInstanceRequest"];
+    let flow = Flow::builder("start-vm-instance")
+        .step(Enter::<StartVmInstanceRequest> {
+            name: "allocate-host",
+            needs: REQUEST,
+            to: State::Starting,
+            back_to: State::Stopped,
+            reserves: true,
+            request: PhantomData,
+        })
+        .step(ListDevices(Arc::clone(vms)))
+        .step(CreateOnHypervisor(Arc::clone(vms)));
+    Lifecycle::new(flow, REQUEST, State::Running, false)
+}
+
+pub(super) fn stop(vms: &Arc<Vms>) -> Result<Lifecycle<StopVmInstanceRequest>, FlowError> {
+    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.StopVmInstanceRequest"];
+    let flow = Flow::builder("stop-vm-instance")
+        .step(Enter::<StopVmInstanceRequest> {
+            name: "enter-stopping",
+            needs: REQUEST,
+            to: State::Stopping,
+            back_to: State::Running,
+            reserves: false,
+            request: PhantomData,
+        })
+        .step(StopOnHypervisor(Arc::clone(vms)));
+    Lifecycle::new(flow, REQUEST, State::Stopped, true)
+}
+
+pub(super) fn reboot(vms: &Arc<Vms>) -> Result<Lifecycle<RebootVmInstanceRequest>, FlowError> {
+    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.RebootVmInstanceRequest"];
+    let flow = Flow::builder("reboot-vm-instance")
+        .step(Enter::<RebootVmInstanceRequest> {
+            name: "enter-rebooting",
+            needs: REQUEST,
+            to: State::Rebooting,
+            back_to: State::Running,
+            reserves: false,
+            request: PhantomData,
+        })
+        .step(RebootOnHypervisor(Arc::clone(vms)));
+    Lifecycle::new(flow, REQUEST, State::Running, false)
+}
+
+impl<Q> Lifecycle<Q> {
+    fn new(
+        flow: Builder,
+        inputs: &[&str],
+        ends_in: State,
+        releases: bool,
+    ) -> Result<Self, FlowError> {
+        Ok(Self {
+            flow: flow.build(inputs)?,
+            ends_in,
+            releases,
+            request: PhantomData,
+        })
+    }
+}
+
+#[async_trait]
+impl<Q> Handler for Lifecycle<Q>
+where
+    Q: Rpc + Keyed + Name,
+    Q::Response: OperationResponse<Result = VmInstance>,
+{
+    type Request = Q;
+    type Response = Q::Response;
+    type Spec = Q;
+    const METHOD: &'static Method = Q::METHOD;
+
+    fn check(&self, request: &Q) -> Result<Q, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &Q) -> Queue {
+        Queue::serial(VmInstance::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Q>,
+    ) -> Result<Ended<VmInstance>, Fault> {
+        let uuid = request.key().to_owned();
+        let (ends_in, releases) = (self.ends_in, self.releases);
+        let ended = self.flow.run(cx, Bag::of(&*request), move |tx, _| {
+            let uuid = uuid.clone();
+            Box::pin(async move {
+                let mut vm = state::load(tx, &uuid).await?;
+                state::enter(tx, &mut vm, ends_in).await?;
+                if releases {
+                    capacity::release(tx, &vm).await?;
+                }
+                Ok(vm)
+            })
+        });
+        ended.await
+    }
+}
+
+/// The first step: the virtual machine enters the state that says what is being done.
+struct Enter<Q> {
+    name: &'static str,
+    needs: &'static [&'static str],
+    to: State,
+    back_to: State,
+    /// On the way in it takes what it needs of its host; on the way back it gives that back.
+    reserves: bool,
+    request: PhantomData<fn() -> Q>,
+}
+
+#[async_trait]
+impl<Q: Keyed + Name> Step for Enter<Q> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        self.needs
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        &["cairn.compute.v1alpha1.VmInstance"]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let request: Q = cx.get()?;
+        let uuid = request.key().to_owned();
+        let (to, reserves) = (self.to, self.reserves);
+        Ok(Outcome::rows(move |tx| {
+            let uuid = uuid.clone();
+            Box::pin(async move {
+                let mut vm = state::load(tx, &uuid).await?;
+                state::enter(tx, &mut vm, to).await?;
+                if reserves {
+                    reserve(tx, &vm).await?;
+                }
+                Ok(Bag::of(&vm))
+            })
+        }))
+    }
+
+    async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        // The row changed in one commit with the outcome: without it there is nothing to undo.
+        let Some(vm) = cx.find::<VmInstance>() else {
+            return Ok(Outcome::none());
+        };
+        let (back_to, reserves) = (self.back_to, self.reserves);
+        Ok(Outcome::rows(move |tx| {
+            let uuid = vm.uuid.clone();
+            Box::pin(async move {
+                let mut vm = state::load(tx, &uuid).await?;
+                state::enter(tx, &mut vm, back_to).await?;
+                if reserves {
+                    capacity::release(tx, &vm).await?;
+                }
+                Ok(Bag::new())
+            })
+        }))
+    }
+}
+
+/// A virtual machine starts where its root volume is.
+async fn reserve(tx: &mut Tx, vm: &VmInstance) -> Result<(), Fault> {
+    let uuid = vm.host_uuid.clone().unwrap_or_default();
+    if capacity::reserve(tx, &uuid, vm.cpu_count, vm.memory_bytes).await? {
+        return Ok(());
+    }
+    let host = tx.get::<Host>(&uuid).await?;
+    let host = host.ok_or_else(|| Fault::not_found(Host::NOUN, &uuid))?;
+    let message = format!(
+        "host {uuid}, which has the root volume, is {:?} and {:?} with {} bytes of memory and {} \
+         processors left; {} and {} are needed",
+        host.state(),
+        host.status(),
+        host.available_memory_bytes,
+        host.available_cpu_count,
+        vm.memory_bytes,
+        vm.cpu_count,
+    );
+    Err(Fault::new(ErrorCode::OutOfCapacity, message).on(VmInstance::NOUN, &vm.uuid))
+}

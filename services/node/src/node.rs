@@ -1,0 +1,332 @@
+//! Starting and stopping: the parts of a node in the order in which they need each other.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use cairn_agent::{AgentError, Agents, callback_router};
+use cairn_boot::{CancellationToken, Tasks, metrics};
+use cairn_compute_service::{Compute, Needs, Watch};
+use cairn_flow::FlowError;
+use cairn_identity_service::{AdminError, Tokens, ensure_admin};
+use cairn_mesh::{
+    LocalMesh, ServeError,
+    door::{Authenticator, Door},
+};
+use cairn_operation::{KEPT, Operations};
+use cairn_operation_service::OperationApi;
+use cairn_proto::{
+    call::Dispatch, fault::Fault, meta::Catalog, operation::v1alpha1::OperationDispatch,
+    query::v1alpha1::QueryDispatch,
+};
+use cairn_query_service::QueryApi;
+use cairn_queue::Queues;
+use cairn_resource::Resources;
+use cairn_store::{Migration, Store, StoreConfig, StoreError};
+use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
+use cairn_types::{Coded, ErrorCode, Uuid};
+use tokio::{net::TcpListener, time::timeout};
+use tracing::{error, info, warn};
+
+use crate::{Config, ServiceName};
+
+/// Ended operations are deleted this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
+/// What a stop leaves to open requests before it drops them.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub struct Node {
+    public: SocketAddr,
+    callback: SocketAddr,
+    credential: PathBuf,
+    store: Store,
+    operations: Operations,
+    tasks: Tasks,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory cannot be used.
+    #[error("use the data directory {path}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The database does not open.
+    #[error("open the database")]
+    Store(#[from] StoreError),
+    /// The CA or a certificate cannot be made or read.
+    #[error("prepare the node's certificates")]
+    Tls(#[from] TlsError),
+    /// The client for agents cannot be made.
+    #[error("prepare to talk to agents")]
+    Agents(#[from] AgentError),
+    /// The administrator's credential cannot be made or read.
+    #[error("prepare the administrator's credential")]
+    Admin(#[from] AdminError),
+    /// A listener does not open.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A flow that does not fit together: a fault of the program.
+    #[error("put the flows together")]
+    Flow(#[from] FlowError),
+    /// Services that cannot run together.
+    #[error("put the services together")]
+    Services(#[from] ServeError),
+    /// The operations of the last run cannot be taken up.
+    #[error("take up unfinished operations: {}", .0.message)]
+    Recover(Fault),
+}
+
+impl Coded for NodeError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(cause) => cause.code(),
+            Self::Recover(fault) => fault.code,
+            _ => ErrorCode::Internal,
+        }
+    }
+}
+
+/// The migrations of every service, in the order in which they are applied.
+fn migrations() -> Vec<Migration> {
+    let all = [
+        cairn_operation::MIGRATIONS,
+        cairn_flow::MIGRATIONS,
+        cairn_identity_service::MIGRATIONS,
+        cairn_compute_service::MIGRATIONS,
+    ];
+    all.into_iter().flatten().cloned().collect()
+}
+
+impl Node {
+    /// Starts a node and returns when it serves. Operations that the last run left are under way
+    /// again by then.
+    ///
+    /// # Errors
+    /// [`NodeError`], as its variants say; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, NodeError> {
+        let directory = config.data_directory.get_ref();
+        make_private(directory)?;
+        // First of all: it holds the lock that keeps a second process out.
+        let store = StoreConfig::new(directory);
+        let store = Store::open(&store, Catalog::built_in(), &migrations()).await?;
+        let ca = Arc::new(Ca::load_or_create(directory)?);
+        let id = node_uuid(directory)?;
+
+        let (public_listener, public) = listen(config.public.listen).await?;
+        let (callback_listener, callback) = listen(config.callback.listen).await?;
+        let mut names = config.public.names.clone();
+        names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+        names.extend([public.ip(), callback.ip()].map(|ip| ip.to_string()));
+        names.sort_unstable();
+        names.dedup();
+        let credentials = ca.issue(&Identity::Node(id), &names)?.with_ca(ca.pem());
+
+        let mut callback_addresses = config.callback.addresses.get_ref().clone();
+        if callback_addresses.is_empty() {
+            callback_addresses.push(format!("https://{callback}"));
+        }
+        let options = cairn_agent::Options::new(callback_addresses.clone());
+        let agents = Agents::new(options, &credentials)?;
+        let mesh = LocalMesh::new(id);
+        let compute = Compute::new(Needs {
+            store: store.clone(),
+            mesh: mesh.handle(),
+            agents: agents.clone(),
+            ca: Arc::clone(&ca),
+            callback_addresses,
+            token: mesh.epoch(),
+            watch: Watch {
+                interval: Duration::from_millis(*config.hosts.ping_interval_ms.get_ref()),
+                failures: *config.hosts.ping_failures.get_ref(),
+                ..Watch::default()
+            },
+        });
+        let operations =
+            Operations::builder(store.clone(), Queues::default()).logs(cairn_flow::TABLES);
+        let operations = compute.register(operations)?.build();
+        let resources = Resources::new(operations.clone(), store.clone());
+        mesh.serve(services(&config, &resources, &operations, &store))?;
+        let recovered = operations.recover().await.map_err(NodeError::Recover)?;
+
+        let credential = directory.join("admin.json");
+        let endpoint = format!("https://{public}");
+        ensure_admin(&store, &credential, &endpoint, ca.pem()).await?;
+        let tokens: Arc<dyn Authenticator> = Arc::new(Tokens::new(store.clone()));
+        let door = Door {
+            mesh: mesh.handle(),
+            methods: mesh.methods().collect(),
+            authenticator: tokens,
+            descriptors: store.catalog().pool().clone(),
+            metrics: metrics::render,
+        };
+        let (router, _health) = door.router();
+        let limits = Limits {
+            drain: DRAIN,
+            ..Limits::default()
+        };
+
+        let tasks = Tasks::new();
+        let callback_router = callback_router(agents, compute.registry());
+        let (public_tls, callback_tls) =
+            (public_server(&credentials)?, mutual_server(&credentials)?);
+        tasks.start_once("callback door", move |stop| {
+            serve(
+                callback_listener,
+                callback_tls,
+                callback_router,
+                limits,
+                stop,
+            )
+        });
+        tasks.start_once("public door", move |stop| {
+            serve(public_listener, public_tls, router, limits, stop)
+        });
+        if config.runs(ServiceName::Compute) {
+            tasks.start_once("host monitor", move |stop| compute.watch(stop));
+        }
+        let housekeeper = operations.clone();
+        tasks.start_once("housekeeping", async move |stop: CancellationToken| {
+            stop.run_until_cancelled(housekeeping(housekeeper)).await;
+        });
+        info!(node = %id, %public, %callback, recovered, directory = %directory.display(), "serving");
+        Ok(Self {
+            public,
+            callback,
+            credential,
+            store,
+            operations,
+            tasks,
+        })
+    }
+
+    /// Where the public listener is.
+    #[must_use]
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the callback listener is.
+    #[must_use]
+    pub fn callback_address(&self) -> SocketAddr {
+        self.callback
+    }
+
+    /// The file with the administrator's credential.
+    #[must_use]
+    pub fn credential_file(&self) -> &Path {
+        &self.credential
+    }
+
+    /// Ends when a task that the node cannot do without has failed.
+    pub async fn failed(&self) {
+        self.tasks.stopping().cancelled().await;
+    }
+
+    /// Stops: takes no more calls, lets open ones end, leaves running operations to the next
+    /// start. What does not stop within the limit is dropped.
+    pub async fn stop(self, limit: Duration) {
+        let graceful = async {
+            self.operations.shutdown().await;
+            if let Err(stuck) = self.tasks.shutdown(limit).await {
+                error!(?stuck, "tasks did not stop");
+            }
+            self.store.close().await;
+        };
+        if timeout(limit + DRAIN, graceful).await.is_err() {
+            error!("the node did not stop in time");
+        }
+    }
+}
+
+fn services(
+    config: &Config,
+    resources: &Resources,
+    operations: &Operations,
+    store: &Store,
+) -> Vec<Arc<dyn Dispatch>> {
+    let mut services = Vec::new();
+    if config.runs(ServiceName::Compute) {
+        services.extend(Compute::services(resources));
+    }
+    if config.runs(ServiceName::Operation) {
+        let api = OperationApi::new(store.clone(), operations.clone());
+        services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+    }
+    if config.runs(ServiceName::Query) {
+        let api = QueryApi::new(store.clone());
+        services.push(Arc::new(QueryDispatch(Arc::new(api))));
+    }
+    services
+}
+
+async fn housekeeping(operations: Operations) {
+    let mut rounds = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        rounds.tick().await;
+        if let Err(fault) = operations.purge(KEPT).await {
+            warn!(
+                error = fault.message,
+                "delete operations that ended long ago"
+            );
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), NodeError> {
+    let listen = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen
+        .await
+        .map_err(|cause| NodeError::Listen { address, cause })
+}
+
+fn make_private(directory: &Path) -> Result<(), NodeError> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|cause| NodeError::Directory {
+        path: directory.to_owned(),
+        cause,
+    })
+}
+
+/// The node's own uuid: made once, kept beside the database.
+fn node_uuid(directory: &Path) -> Result<Uuid, NodeError> {
+    let path = directory.join("node.uuid");
+    let failed = |cause| NodeError::Directory {
+        path: path.clone(),
+        cause,
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => Uuid::try_parse(text.trim())
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let uuid = Uuid::now_v7();
+            cairn_tls::write_private_file(&path, uuid.to_string().as_bytes()).map_err(failed)?;
+            Ok(uuid)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
