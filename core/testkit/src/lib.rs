@@ -1,9 +1,12 @@
-//! What tests share: databases of their own, waiting for states, protos compiled on the spot.
+//! What tests share: databases of their own, waiting for states, protos compiled on the spot, a
+//! collector of traces.
 
+mod collector;
 mod proto;
 mod store;
 mod wait;
 
+pub use collector::{Collector, Exported};
 pub use proto::proto_set;
 pub use store::{TestStore, tables_of};
 pub use wait::{wait_for, wait_until};

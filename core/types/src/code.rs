@@ -121,4 +121,15 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_page_of_codes_has_each_with_its_help_and_no_other() {
+        let page = include_str!("../../../docs/errors.md");
+        // The first table of the page; there are others below it.
+        let table = page.split("\n## ").next().unwrap_or_default();
+        let rows: Vec<_> = table.lines().filter(|l| l.starts_with("| `")).collect();
+        let row = |code: &ErrorCode| format!("| `{code}` | {} |", code.help());
+        let expected: Vec<_> = ErrorCode::ALL.iter().map(row).collect();
+        assert_eq!(rows, expected);
+    }
 }

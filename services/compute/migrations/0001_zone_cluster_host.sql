@@ -45,3 +45,6 @@ CREATE TABLE host (
 );
 CREATE INDEX host_cluster_uuid ON host (cluster_uuid);
 CREATE INDEX host_zone_uuid ON host (zone_uuid);
+CREATE INDEX zone_create_time ON zone (create_time, uuid);
+CREATE INDEX cluster_create_time ON cluster (create_time, uuid);
+CREATE INDEX host_create_time ON host (create_time, uuid);

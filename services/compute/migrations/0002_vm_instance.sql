@@ -30,3 +30,5 @@ CREATE INDEX vm_instance_host_uuid ON vm_instance (host_uuid);
 CREATE INDEX vm_instance_zone_uuid ON vm_instance (zone_uuid);
 CREATE INDEX vm_instance_instance_offering_uuid ON vm_instance (instance_offering_uuid);
 CREATE INDEX vm_instance_image_uuid ON vm_instance (image_uuid);
+CREATE INDEX instance_offering_create_time ON instance_offering (create_time, uuid);
+CREATE INDEX vm_instance_create_time ON vm_instance (create_time, uuid);

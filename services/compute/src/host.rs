@@ -22,7 +22,7 @@ use cairn_proto::{
     storage::internal::v1alpha1::StorageInternalClient,
 };
 use cairn_resource::{Change, Creating, Creation, Deleting, Updating};
-use cairn_store::{Store, Tx};
+use cairn_store::{Store, StoreError, Tx};
 use cairn_tls::Ca;
 use cairn_types::{HostUuid, OperationUuid, Uuid, chain};
 use tokio::sync::mpsc;
@@ -83,6 +83,17 @@ pub(crate) fn register(operations: Builder, hosts: &Arc<Hosts>) -> Builder {
         .register(Deleting::<DeleteHostRequest>::plain())
         .register(connect::Reconnect(Arc::clone(hosts)))
         .register(enroll::Enroll(Arc::clone(hosts)))
+}
+
+impl Hosts {
+    pub(crate) async fn learn_addresses(&self) -> Result<(), StoreError> {
+        for row in self.store.list::<Host>("", vec![]).await? {
+            if let Some((host, address)) = agent_of(&row) {
+                self.agents.set_address(host, address);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -22,7 +22,7 @@ use cairn_proto::{
     serve::Standard,
 };
 use cairn_resource::Resources;
-use cairn_store::{Migration, Store};
+use cairn_store::{Migration, Store, StoreError};
 use cairn_tls::Ca;
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +116,15 @@ impl Compute {
         let operations = instance_offering::register(operations);
         let operations = host::register(operations, &self.hosts);
         vm_instance::register(operations, &self.vms)
+    }
+
+    /// Learns where the agents of all hosts are. Before operations are taken up again: theirs
+    /// need them.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        self.hosts.learn_addresses().await
     }
 
     /// What this area serves.

@@ -36,8 +36,12 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceName {
-    /// Zones, clusters, hosts.
+    /// Zones, clusters, hosts, virtual machines.
     Compute,
+    /// L2 and L3 networks, addresses, nics.
+    Network,
+    /// Primary storages, images, volumes.
+    Storage,
     /// Show, watch and cancel operations.
     Operation,
     /// The generic query.

@@ -1,5 +1,7 @@
 //! Starting and stopping: the parts of a node in the order in which they need each other.
 
+mod areas;
+
 use std::{
     fs, io,
     net::SocketAddr,
@@ -11,29 +13,24 @@ use std::{
 
 use cairn_agent::{AgentError, Agents, callback_router};
 use cairn_boot::{CancellationToken, Tasks, metrics};
-use cairn_compute_service::{Compute, Needs, Watch};
 use cairn_flow::FlowError;
 use cairn_identity_service::{AdminError, Tokens, ensure_admin};
 use cairn_mesh::{
     LocalMesh, ServeError,
     door::{Authenticator, Door},
 };
-use cairn_operation::{KEPT, Operations};
-use cairn_operation_service::OperationApi;
-use cairn_proto::{
-    call::Dispatch, fault::Fault, meta::Catalog, operation::v1alpha1::OperationDispatch,
-    query::v1alpha1::QueryDispatch,
-};
-use cairn_query_service::QueryApi;
+use cairn_operation::{Failpoints, KEPT, Operations};
+use cairn_proto::{fault::Fault, meta::Catalog};
 use cairn_queue::Queues;
 use cairn_resource::Resources;
-use cairn_store::{Migration, Store, StoreConfig, StoreError};
+use cairn_store::{Store, StoreConfig, StoreError};
 use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
 use cairn_types::{Coded, ErrorCode, Uuid};
 use tokio::{net::TcpListener, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{Config, ServiceName};
+use areas::{Areas, Parts, migrations};
 
 /// Ended operations are deleted this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
@@ -104,17 +101,6 @@ impl Coded for NodeError {
     }
 }
 
-/// The migrations of every service, in the order in which they are applied.
-fn migrations() -> Vec<Migration> {
-    let all = [
-        cairn_operation::MIGRATIONS,
-        cairn_flow::MIGRATIONS,
-        cairn_identity_service::MIGRATIONS,
-        cairn_compute_service::MIGRATIONS,
-    ];
-    all.into_iter().flatten().cloned().collect()
-}
-
 impl Node {
     /// Starts a node and returns when it serves. Operations that the last run left are under way
     /// again by then.
@@ -122,6 +108,17 @@ impl Node {
     /// # Errors
     /// [`NodeError`], as its variants say; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
+        Self::start_with(config, None).await
+    }
+
+    /// [`Node::start`], with places where a test may hold the runs of flows.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(
+        config: Config,
+        failpoints: Option<Arc<dyn Failpoints>>,
+    ) -> Result<Self, NodeError> {
         let directory = config.data_directory.get_ref();
         make_private(directory)?;
         // First of all: it holds the lock that keeps a second process out.
@@ -146,24 +143,25 @@ impl Node {
         let options = cairn_agent::Options::new(callback_addresses.clone());
         let agents = Agents::new(options, &credentials)?;
         let mesh = LocalMesh::new(id);
-        let compute = Compute::new(Needs {
-            store: store.clone(),
-            mesh: mesh.handle(),
-            agents: agents.clone(),
-            ca: Arc::clone(&ca),
-            callback_addresses,
-            token: mesh.epoch(),
-            watch: Watch {
-                interval: Duration::from_millis(*config.hosts.ping_interval_ms.get_ref()),
-                failures: *config.hosts.ping_failures.get_ref(),
-                ..Watch::default()
+        let areas = Areas::new(
+            &config,
+            &Parts {
+                store: &store,
+                mesh: &mesh,
+                agents: &agents,
+                ca: &ca,
+                callback_addresses: &callback_addresses,
             },
-        });
-        let operations =
-            Operations::builder(store.clone(), Queues::default()).logs(cairn_flow::TABLES);
-        let operations = compute.register(operations)?.build();
+        );
+        let operations = Operations::builder(store.clone(), Queues::default());
+        let mut operations = areas.register(operations.logs(cairn_flow::TABLES))?;
+        if let Some(failpoints) = failpoints {
+            operations = operations.failpoints(failpoints);
+        }
+        let operations = operations.build();
         let resources = Resources::new(operations.clone(), store.clone());
-        mesh.serve(services(&config, &resources, &operations, &store))?;
+        mesh.serve(areas.services(&config, &resources, &operations, &store))?;
+        areas.compute.prepare().await?;
         let recovered = operations.recover().await.map_err(NodeError::Recover)?;
 
         let credential = directory.join("admin.json");
@@ -184,7 +182,7 @@ impl Node {
         };
 
         let tasks = Tasks::new();
-        let callback_router = callback_router(agents, compute.registry());
+        let callback_router = callback_router(agents, areas.compute.registry());
         let (public_tls, callback_tls) =
             (public_server(&credentials)?, mutual_server(&credentials)?);
         tasks.start_once("callback door", move |stop| {
@@ -200,7 +198,7 @@ impl Node {
             serve(public_listener, public_tls, router, limits, stop)
         });
         if config.runs(ServiceName::Compute) {
-            tasks.start_once("host monitor", move |stop| compute.watch(stop));
+            tasks.start_once("host monitor", move |stop| areas.compute.watch(stop));
         }
         let housekeeper = operations.clone();
         tasks.start_once("housekeeping", async move |stop: CancellationToken| {
@@ -254,27 +252,6 @@ impl Node {
             error!("the node did not stop in time");
         }
     }
-}
-
-fn services(
-    config: &Config,
-    resources: &Resources,
-    operations: &Operations,
-    store: &Store,
-) -> Vec<Arc<dyn Dispatch>> {
-    let mut services = Vec::new();
-    if config.runs(ServiceName::Compute) {
-        services.extend(Compute::services(resources));
-    }
-    if config.runs(ServiceName::Operation) {
-        let api = OperationApi::new(store.clone(), operations.clone());
-        services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
-    }
-    if config.runs(ServiceName::Query) {
-        let api = QueryApi::new(store.clone());
-        services.push(Arc::new(QueryDispatch(Arc::new(api))));
-    }
-    services
 }
 
 async fn housekeeping(operations: Operations) {

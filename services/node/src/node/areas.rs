@@ -1,0 +1,120 @@
+//! The areas of services: made from the same parts, registered and served together.
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_agent::Agents;
+use cairn_compute_service::{Compute, Watch};
+use cairn_flow::FlowError;
+use cairn_mesh::LocalMesh;
+use cairn_network_service::Network;
+use cairn_operation::{Builder, Operations};
+use cairn_operation_service::OperationApi;
+use cairn_proto::{
+    call::Dispatch, operation::v1alpha1::OperationDispatch, query::v1alpha1::QueryDispatch,
+};
+use cairn_query_service::QueryApi;
+use cairn_resource::Resources;
+use cairn_storage_service::Storage;
+use cairn_store::{Migration, Store};
+use cairn_tls::Ca;
+
+use crate::{Config, ServiceName};
+
+/// The migrations of every service, in the order in which they are applied. All of them, also
+/// those of services that this node does not run: the database is one.
+pub(super) fn migrations() -> Vec<Migration> {
+    let all = [
+        cairn_operation::MIGRATIONS,
+        cairn_flow::MIGRATIONS,
+        cairn_identity_service::MIGRATIONS,
+        cairn_compute_service::MIGRATIONS,
+        cairn_network_service::MIGRATIONS,
+        cairn_storage_service::MIGRATIONS,
+    ];
+    all.into_iter().flatten().cloned().collect()
+}
+
+/// What the areas are made from.
+pub(super) struct Parts<'a> {
+    pub(super) store: &'a Store,
+    pub(super) mesh: &'a LocalMesh,
+    pub(super) agents: &'a Agents,
+    pub(super) ca: &'a Arc<Ca>,
+    pub(super) callback_addresses: &'a [String],
+}
+
+pub(super) struct Areas {
+    pub(super) compute: Compute,
+    network: Network,
+    storage: Storage,
+}
+
+impl Areas {
+    pub(super) fn new(config: &Config, parts: &Parts<'_>) -> Self {
+        let (store, agents) = (|| parts.store.clone(), || parts.agents.clone());
+        let (mesh, token) = (|| parts.mesh.handle(), parts.mesh.epoch());
+        Self {
+            compute: Compute::new(cairn_compute_service::Needs {
+                store: store(),
+                mesh: mesh(),
+                agents: agents(),
+                ca: Arc::clone(parts.ca),
+                callback_addresses: parts.callback_addresses.to_vec(),
+                token,
+                watch: Watch {
+                    interval: Duration::from_millis(*config.hosts.ping_interval_ms.get_ref()),
+                    failures: *config.hosts.ping_failures.get_ref(),
+                    ..Watch::default()
+                },
+            }),
+            network: Network::new(cairn_network_service::Needs {
+                store: store(),
+                mesh: mesh(),
+                agents: agents(),
+                token,
+            }),
+            storage: Storage::new(cairn_storage_service::Needs {
+                store: store(),
+                mesh: mesh(),
+                agents: agents(),
+                token,
+            }),
+        }
+    }
+
+    /// Adds every handler, also those of services that this node does not run: an operation that
+    /// it accepted before its configuration changed must end.
+    pub(super) fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
+        let operations = self.compute.register(operations)?;
+        Ok(self.storage.register(self.network.register(operations)))
+    }
+
+    /// What this node serves.
+    pub(super) fn services(
+        &self,
+        config: &Config,
+        resources: &Resources,
+        operations: &Operations,
+        store: &Store,
+    ) -> Vec<Arc<dyn Dispatch>> {
+        let mut services = Vec::new();
+        if config.runs(ServiceName::Compute) {
+            services.extend(Compute::services(resources));
+        }
+        if config.runs(ServiceName::Network) {
+            services.extend(self.network.services(resources));
+        }
+        if config.runs(ServiceName::Storage) {
+            services.extend(self.storage.services(resources));
+        }
+        if config.runs(ServiceName::Operation) {
+            let api = OperationApi::new(store.clone(), operations.clone());
+            services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+        }
+        if config.runs(ServiceName::Query) {
+            let api = QueryApi::new(store.clone());
+            services.push(Arc::new(QueryDispatch(Arc::new(api))));
+        }
+        services
+    }
+}

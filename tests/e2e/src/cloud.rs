@@ -1,0 +1,262 @@
+//! A cloud: a node in this process, and simulated hosts.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use cairn_agent_protocol::Enrollment;
+use cairn_agent_runtime::{AgentServer, Options};
+use cairn_node::{Config, Node};
+use cairn_proto::{
+    call::Mesh,
+    compute::v1alpha1::{
+        ClusterClient, CreateClusterRequest, CreateHostRequest, CreateZoneRequest,
+        EnrollHostRequest, GetHostRequest, Host, HostClient, HostStatus, HypervisorType,
+        ZoneClient,
+    },
+    event::result,
+};
+use cairn_simulator::Simulator;
+use cairn_testkit::wait_until;
+use cairn_types::HostUuid;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Access, remote};
+
+/// How long a test waits for a state.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A node and simulated hosts. Everything ends with it.
+pub struct Cloud {
+    /// What is on the hosts.
+    pub simulator: Simulator,
+    directory: TempDir,
+    node: Option<Node>,
+    ports: Option<(SocketAddr, SocketAddr)>,
+    agents: Agents,
+}
+
+struct Agents {
+    server: AgentServer,
+    address: SocketAddr,
+    task: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// A zone with a cluster of simulated hosts.
+pub struct Site {
+    /// The zone.
+    pub zone: String,
+    /// The cluster.
+    pub cluster: String,
+    /// Its hosts, connected.
+    pub hosts: Vec<Host>,
+}
+
+impl Cloud {
+    /// A cloud without hosts, serving.
+    pub async fn start() -> Self {
+        let mut cloud = Self::prepare().await;
+        cloud.start_node().await;
+        cloud
+    }
+
+    /// The hosts' agent, and a data directory for a node.
+    pub async fn prepare() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let simulator = Simulator::default();
+        let agents = Agents::start(&simulator, directory.path().join("agents"), None).await;
+        Self {
+            simulator,
+            directory,
+            node: None,
+            ports: None,
+            agents,
+        }
+    }
+
+    /// The node's configuration. Once it has served, it serves at the same addresses again.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let mut config = Config::new(self.directory.path().join("node"));
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (public, callback) = self.ports.unwrap_or((free, free));
+        config.public.listen = public;
+        config.callback.listen = callback;
+        *config.hosts.ping_interval_ms.get_mut() = 50;
+        config
+    }
+
+    /// The node's configuration as a file.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        let config = self.config();
+        let text = format!(
+            "data_directory = {:?}\n[public]\nlisten = \"{}\"\n[callback]\nlisten = \"{}\"\n\
+             [hosts]\nping_interval_ms = {}\n",
+            config.data_directory.get_ref(),
+            config.public.listen,
+            config.callback.listen,
+            config.hosts.ping_interval_ms.get_ref(),
+        );
+        let path = self.directory.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Keeps the addresses that a node serves at, for its next start.
+    pub fn keep_ports(&mut self, public: SocketAddr, callback: SocketAddr) {
+        self.ports = Some((public, callback));
+    }
+
+    /// Starts the node.
+    pub async fn start_node(&mut self) {
+        let node = Node::start(self.config()).await.unwrap();
+        self.ports = Some((node.public_address(), node.callback_address()));
+        self.node = Some(node);
+    }
+
+    /// Stops the node.
+    pub async fn stop_node(&mut self) {
+        self.node.take().unwrap().stop(LIMIT).await;
+    }
+
+    /// Stops the hosts' agent, as if the machines had lost their network.
+    pub async fn stop_agents(&mut self) {
+        self.agents.stop.cancel();
+        while self.agents.task.join_next().await.is_some() {}
+    }
+
+    /// Starts the hosts' agent again, at the same address.
+    pub async fn start_agents(&mut self) {
+        let folder = self.directory.path().join("agents");
+        self.agents = Agents::start(&self.simulator, folder, Some(self.agents.address)).await;
+    }
+
+    /// The administrator's credential.
+    #[must_use]
+    pub fn credential_file(&self) -> PathBuf {
+        self.directory.path().join("node/admin.json")
+    }
+
+    /// Calls as the administrator.
+    #[must_use]
+    pub fn mesh(&self) -> Mesh {
+        remote(&Access::read(&self.credential_file()))
+    }
+
+    /// Makes a zone with a cluster of so many hosts, and waits until they are connected.
+    pub async fn site(&self, hosts: usize) -> Site {
+        let mesh = self.mesh();
+        let zone = CreateZoneRequest {
+            name: "zone".into(),
+            ..Default::default()
+        };
+        let zone = result(
+            ZoneClient::new(mesh.clone())
+                .create_zone(zone)
+                .await
+                .unwrap(),
+        );
+        let zone = zone.await.unwrap().uuid;
+        let cluster = CreateClusterRequest {
+            name: "cluster".into(),
+            zone_uuid: zone.clone(),
+            hypervisor_type: HypervisorType::Simulator.into(),
+            ..Default::default()
+        };
+        let clusters = ClusterClient::new(mesh.clone());
+        let cluster = result(clusters.create_cluster(cluster).await.unwrap())
+            .await
+            .unwrap()
+            .uuid;
+        let mut site = Site {
+            zone,
+            cluster,
+            hosts: Vec::new(),
+        };
+        for number in 0..hosts {
+            let host = self
+                .add_host(&site.cluster, &format!("host-{number}"))
+                .await;
+            site.hosts.push(self.connected(&host).await);
+        }
+        site
+    }
+
+    /// Adds a simulated host to a cluster and enrols its agent.
+    pub async fn add_host(&self, cluster: &str, name: &str) -> String {
+        let hosts = HostClient::new(self.mesh());
+        let request = CreateHostRequest {
+            name: name.to_owned(),
+            cluster_uuid: cluster.to_owned(),
+            address: self.agents.address.to_string(),
+            ..Default::default()
+        };
+        let host = result(hosts.create_host(request).await.unwrap())
+            .await
+            .unwrap();
+        let uuid: HostUuid = host.uuid.parse().unwrap();
+        let enroll = EnrollHostRequest {
+            uuid: host.uuid.clone(),
+            certificate_request: self.agents.server.request(uuid).await.unwrap(),
+        };
+        let enrolled = result(hosts.enroll_host(enroll).await.unwrap())
+            .await
+            .unwrap();
+        let enrollment = Enrollment {
+            certificate: enrolled.certificate,
+            ca_certificate: enrolled.ca_certificate,
+            callback_addresses: enrolled.callback_addresses,
+        };
+        self.agents.server.install(uuid, enrollment).await.unwrap();
+        host.uuid
+    }
+
+    /// Waits until a host is connected.
+    pub async fn connected(&self, uuid: &str) -> Host {
+        self.host_in(uuid, HostStatus::Connected).await
+    }
+
+    /// Waits until a host has a status.
+    pub async fn host_in(&self, uuid: &str, status: HostStatus) -> Host {
+        let hosts = HostClient::new(self.mesh());
+        let read = async || {
+            let request = GetHostRequest {
+                uuid: uuid.to_owned(),
+            };
+            hosts.get_host(request).await.unwrap().host.unwrap()
+        };
+        wait_until(
+            &format!("host {status:?}"),
+            read,
+            |host| host.status() == status,
+            LIMIT,
+        )
+        .await
+    }
+}
+
+impl Agents {
+    async fn start(simulator: &Simulator, folder: PathBuf, at: Option<SocketAddr>) -> Self {
+        std::fs::create_dir_all(&folder).unwrap();
+        let options = Options {
+            first_pause: Duration::from_millis(20),
+            longest_pause: Duration::from_millis(200),
+            ..Options::new(folder)
+        };
+        let server = simulator.server(options).unwrap();
+        let at = at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = TcpListener::bind(at).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, mut task) = (CancellationToken::new(), JoinSet::new());
+        let (running, stopping) = (server.clone(), stop.clone());
+        task.spawn(async move { running.run(listener, stopping).await });
+        Self {
+            server,
+            address,
+            task,
+            stop,
+        }
+    }
+}

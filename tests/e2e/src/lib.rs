@@ -1,0 +1,17 @@
+//! What the suites share: a whole cloud in a test. A node over a data directory of its own,
+//! simulated hosts behind the agent's real wire, and clients that call through the public door.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what it expects by failing"
+)]
+
+mod cloud;
+mod process;
+mod ready;
+mod remote;
+
+pub use cloud::{Cloud, Site};
+pub use process::{Held, HeldNode};
+pub use ready::{Ready, VM_MEMORY};
+pub use remote::{Access, remote};

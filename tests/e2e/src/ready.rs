@@ -1,0 +1,263 @@
+//! A cloud that has all that a virtual machine needs.
+
+use cairn_proto::{
+    compute::v1alpha1::{
+        CreateInstanceOfferingRequest, CreateVmInstanceRequest, GetHostRequest, Host, HostClient,
+        InstanceOfferingClient, VmInstance, VmInstanceClient,
+    },
+    event::result,
+    fault::Fault,
+    network::v1alpha1::{
+        AttachL2NetworkToClusterRequest, CreateIpRangeRequest, CreateL2NetworkRequest,
+        CreateL3NetworkRequest, IpRangeClient, L2NetworkClient, L2NetworkType, L3NetworkClient,
+    },
+    query::v1alpha1::{Query, QueryClient, QueryRequest},
+    storage::v1alpha1::{
+        AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
+        ImageClient, PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
+    },
+};
+
+use prost::Message as _;
+
+use crate::{Cloud, Site};
+
+/// What virtual machines are made from.
+pub struct Ready {
+    /// The hosts.
+    pub site: Site,
+    /// One processor, one GiB.
+    pub offering: String,
+    /// Two GiB.
+    pub image: String,
+    /// 1,000 addresses.
+    pub l3_network: String,
+    /// The storage, on every host.
+    pub primary_storage: String,
+}
+
+/// The memory of a virtual machine of [`Ready::offering`].
+pub const VM_MEMORY: u64 = 1 << 30;
+
+impl Cloud {
+    /// Makes everything that virtual machines on so many hosts need.
+    pub async fn ready(&self, hosts: usize) -> Ready {
+        let site = self.site(hosts).await;
+        let mesh = self.mesh();
+        let name = || "it".to_owned();
+
+        let offering = CreateInstanceOfferingRequest {
+            name: name(),
+            cpu_count: 1,
+            memory_bytes: VM_MEMORY,
+            ..Default::default()
+        };
+        let offerings = InstanceOfferingClient::new(mesh.clone());
+        let offering = result(offerings.create_instance_offering(offering).await.unwrap());
+        let offering = offering.await.unwrap().uuid;
+
+        let image = CreateImageRequest {
+            name: name(),
+            url: "file:///images/guest.qcow2".into(),
+            size_bytes: 2 << 30,
+            ..Default::default()
+        };
+        let image = result(
+            ImageClient::new(mesh.clone())
+                .create_image(image)
+                .await
+                .unwrap(),
+        );
+        let image = image.await.unwrap().uuid;
+
+        let storages = PrimaryStorageClient::new(mesh.clone());
+        let storage = CreatePrimaryStorageRequest {
+            name: name(),
+            zone_uuid: site.zone.clone(),
+            r#type: PrimaryStorageType::Local.into(),
+            path: "/var/lib/pool".into(),
+            ..Default::default()
+        };
+        let storage = result(storages.create_primary_storage(storage).await.unwrap());
+        let primary_storage = storage.await.unwrap().uuid;
+        let attach = AttachPrimaryStorageToClusterRequest {
+            uuid: primary_storage.clone(),
+            cluster_uuid: site.cluster.clone(),
+        };
+        let attached = storages
+            .attach_primary_storage_to_cluster(attach)
+            .await
+            .unwrap();
+        result(attached).await.unwrap();
+
+        let networks = L2NetworkClient::new(mesh.clone());
+        let l2 = CreateL2NetworkRequest {
+            name: name(),
+            zone_uuid: site.zone.clone(),
+            r#type: L2NetworkType::NoVlan.into(),
+            physical_interface: "eth0".into(),
+            ..Default::default()
+        };
+        let l2 = result(networks.create_l2_network(l2).await.unwrap())
+            .await
+            .unwrap()
+            .uuid;
+        let attach = AttachL2NetworkToClusterRequest {
+            uuid: l2.clone(),
+            cluster_uuid: site.cluster.clone(),
+        };
+        result(networks.attach_l2_network_to_cluster(attach).await.unwrap())
+            .await
+            .unwrap();
+        let l3 = CreateL3NetworkRequest {
+            name: name(),
+            l2_network_uuid: l2,
+            ..Default::default()
+        };
+        let l3 = result(
+            L3NetworkClient::new(mesh.clone())
+                .create_l3_network(l3)
+                .await
+                .unwrap(),
+        );
+        let l3_network = l3.await.unwrap().uuid;
+        let range = CreateIpRangeRequest {
+            name: name(),
+            l3_network_uuid: l3_network.clone(),
+            start_ip: "10.1.0.10".into(),
+            end_ip: "10.1.3.250".into(),
+            prefix_length: 16,
+            gateway: "10.1.0.1".into(),
+            ..Default::default()
+        };
+        result(
+            IpRangeClient::new(mesh)
+                .create_ip_range(range)
+                .await
+                .unwrap(),
+        )
+        .await
+        .unwrap();
+        Ready {
+            site,
+            offering,
+            image,
+            l3_network,
+            primary_storage,
+        }
+    }
+
+    /// The request for a virtual machine.
+    #[must_use]
+    pub fn vm_request(ready: &Ready, name: &str) -> CreateVmInstanceRequest {
+        CreateVmInstanceRequest {
+            name: name.to_owned(),
+            instance_offering_uuid: ready.offering.clone(),
+            image_uuid: ready.image.clone(),
+            l3_network_uuids: vec![ready.l3_network.clone()],
+            ..Default::default()
+        }
+    }
+
+    /// Creates a virtual machine and waits until it runs.
+    ///
+    /// # Errors
+    /// What the creation ended with.
+    pub async fn create_vm(&self, ready: &Ready, name: &str) -> Result<VmInstance, Fault> {
+        let vms = VmInstanceClient::new(self.mesh());
+        let created = async {
+            result(
+                vms.create_vm_instance(Self::vm_request(ready, name))
+                    .await?,
+            )
+            .await
+        };
+        created.await.map_err(|status| Fault::from_status(&status))
+    }
+
+    /// A host as it is now.
+    pub async fn host(&self, uuid: &str) -> Host {
+        let hosts = HostClient::new(self.mesh());
+        hosts
+            .get_host(GetHostRequest {
+                uuid: uuid.to_owned(),
+            })
+            .await
+            .unwrap()
+            .host
+            .unwrap()
+    }
+
+    /// How many resources of a noun there are.
+    pub async fn count(&self, resource: &str) -> u64 {
+        let query = Some(Query {
+            count: true,
+            ..Default::default()
+        });
+        let request = QueryRequest {
+            resource: resource.to_owned(),
+            query,
+        };
+        QueryClient::new(self.mesh())
+            .query(request)
+            .await
+            .unwrap()
+            .total
+            .unwrap()
+    }
+
+    /// That the books say what so many running virtual machines take, and that the hosts have
+    /// just these.
+    pub async fn assert_books(&self, ready: &Ready, running: u64) {
+        let (mut memory, mut cpus) = (0, 0);
+        for host in &ready.site.hosts {
+            let now = self.host(&host.uuid).await;
+            memory += host.available_memory_bytes - now.available_memory_bytes;
+            cpus += host.available_cpu_count - now.available_cpu_count;
+        }
+        assert_eq!(
+            (memory, u64::from(cpus)),
+            (running * VM_MEMORY, running),
+            "reserved on hosts"
+        );
+        let on_hosts: usize = self
+            .simulator
+            .hosts()
+            .iter()
+            .map(|host| host.running().len())
+            .sum();
+        assert_eq!(on_hosts as u64, running, "virtual machines on hosts");
+    }
+
+    /// That there is nothing of any virtual machine: no row, nothing reserved, nothing on hosts.
+    pub async fn assert_empty(&self, ready: &Ready) {
+        self.assert_books(ready, 0).await;
+        for resource in ["vm-instance", "volume", "vm-nic"] {
+            assert_eq!(self.count(resource).await, 0, "{resource}");
+        }
+        for host in self.simulator.hosts() {
+            assert_eq!(
+                (host.vms.len(), host.volumes.len()),
+                (0, 0),
+                "left on a host: {host:?}"
+            );
+        }
+        let capacities = Query::default();
+        let request = QueryRequest {
+            resource: "primary-storage-capacity".to_owned(),
+            query: Some(capacities),
+        };
+        let places = QueryClient::new(self.mesh())
+            .query(request)
+            .await
+            .unwrap()
+            .items;
+        for place in places {
+            let place = PrimaryStorageCapacity::decode(&*place.value).unwrap();
+            assert_eq!(
+                place.available_bytes, place.total_bytes,
+                "reserved on a storage"
+            );
+        }
+    }
+}

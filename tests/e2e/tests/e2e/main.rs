@@ -1,0 +1,9 @@
+//! Whole nodes and agents, from the outside.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+mod bad_input;
+mod cli;
+mod crash;
+mod hosts;
+mod security;
+mod vm;
