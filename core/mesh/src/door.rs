@@ -5,6 +5,7 @@
 mod auth;
 mod codec;
 mod gateway;
+mod metrics;
 mod reflection;
 
 use std::{collections::HashMap, sync::Arc};

@@ -300,3 +300,34 @@ async fn the_door_assigns_keys_and_an_idempotency_key_decides_them() {
     assert_eq!(keyed.account_uuid, AccountUuid::ADMIN.to_string());
     assert!(keyed.description.contains("\"k\""));
 }
+
+#[tokio::test]
+async fn reflection_keeps_our_options_and_tells_of_every_resource() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+
+    let symbol = "cairn.query.v1alpha1.QueryService".to_owned();
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+    };
+    let asked = futures::stream::iter([ask]);
+    let mut client = ServerReflectionClient::new(router());
+    let answers = client.server_reflection_info(bearer("right", asked)).await.unwrap();
+    let answer = answers.into_inner().next().await.unwrap().unwrap();
+    let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    let mut set = Vec::new();
+    for file in &files.file_descriptor_proto {
+        // A FileDescriptorSet is its files in field 1.
+        prost::encoding::bytes::encode(1, file, &mut set);
+    }
+    let mut pool = prost_reflect::DescriptorPool::new();
+    pool.decode_file_descriptor_set(set.as_slice()).unwrap();
+    let known = Catalog::of(pool).unwrap();
+    let names = |catalog: &Catalog| catalog.resources().map(|r| r.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&known), names(&Catalog::built_in()));
+}

@@ -53,6 +53,89 @@ pub struct Site {
     pub hosts: Vec<Host>,
 }
 
+impl Site {
+    /// A zone with a cluster for simulated hosts, without any.
+    pub async fn empty(mesh: &Mesh) -> Self {
+        let zone = CreateZoneRequest {
+            name: "zone".into(),
+            ..Default::default()
+        };
+        let zone = result(
+            ZoneClient::new(mesh.clone())
+                .create_zone(zone)
+                .await
+                .unwrap(),
+        );
+        let zone = zone.await.unwrap().uuid;
+        let cluster = CreateClusterRequest {
+            name: "cluster".into(),
+            zone_uuid: zone.clone(),
+            hypervisor_type: HypervisorType::Simulator.into(),
+            ..Default::default()
+        };
+        let clusters = ClusterClient::new(mesh.clone());
+        let cluster = result(clusters.create_cluster(cluster).await.unwrap())
+            .await
+            .unwrap()
+            .uuid;
+        Self {
+            zone,
+            cluster,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+/// Makes the row of a simulated host whose agent listens at `address`.
+pub async fn create_host(mesh: &Mesh, cluster: &str, name: &str, address: SocketAddr) -> HostUuid {
+    let hosts = HostClient::new(mesh.clone());
+    let request = CreateHostRequest {
+        name: name.to_owned(),
+        cluster_uuid: cluster.to_owned(),
+        address: address.to_string(),
+        ..Default::default()
+    };
+    let host = result(hosts.create_host(request).await.unwrap())
+        .await
+        .unwrap();
+    host.uuid.parse().unwrap()
+}
+
+/// Has the agent's request for a certificate signed.
+pub async fn enroll_host(mesh: &Mesh, host: HostUuid, certificate_request: String) -> Enrollment {
+    let hosts = HostClient::new(mesh.clone());
+    let enroll = EnrollHostRequest {
+        uuid: host.to_string(),
+        certificate_request,
+    };
+    let enrolled = result(hosts.enroll_host(enroll).await.unwrap())
+        .await
+        .unwrap();
+    Enrollment {
+        certificate: enrolled.certificate,
+        ca_certificate: enrolled.ca_certificate,
+        callback_addresses: enrolled.callback_addresses,
+    }
+}
+
+/// Waits until a host has a status.
+pub async fn host_in(mesh: &Mesh, uuid: &str, status: HostStatus) -> Host {
+    let hosts = HostClient::new(mesh.clone());
+    let read = async || {
+        let request = GetHostRequest {
+            uuid: uuid.to_owned(),
+        };
+        hosts.get_host(request).await.unwrap().host.unwrap()
+    };
+    wait_until(
+        &format!("host {status:?}"),
+        read,
+        |host| host.status() == status,
+        LIMIT,
+    )
+    .await
+}
+
 impl Cloud {
     /// A cloud without hosts, serving.
     pub async fn start() -> Self {
@@ -147,34 +230,7 @@ impl Cloud {
 
     /// Makes a zone with a cluster of so many hosts, and waits until they are connected.
     pub async fn site(&self, hosts: usize) -> Site {
-        let mesh = self.mesh();
-        let zone = CreateZoneRequest {
-            name: "zone".into(),
-            ..Default::default()
-        };
-        let zone = result(
-            ZoneClient::new(mesh.clone())
-                .create_zone(zone)
-                .await
-                .unwrap(),
-        );
-        let zone = zone.await.unwrap().uuid;
-        let cluster = CreateClusterRequest {
-            name: "cluster".into(),
-            zone_uuid: zone.clone(),
-            hypervisor_type: HypervisorType::Simulator.into(),
-            ..Default::default()
-        };
-        let clusters = ClusterClient::new(mesh.clone());
-        let cluster = result(clusters.create_cluster(cluster).await.unwrap())
-            .await
-            .unwrap()
-            .uuid;
-        let mut site = Site {
-            zone,
-            cluster,
-            hosts: Vec::new(),
-        };
+        let mut site = Site::empty(&self.mesh()).await;
         for number in 0..hosts {
             let host = self
                 .add_host(&site.cluster, &format!("host-{number}"))
@@ -186,31 +242,14 @@ impl Cloud {
 
     /// Adds a simulated host to a cluster and enrols its agent.
     pub async fn add_host(&self, cluster: &str, name: &str) -> String {
-        let hosts = HostClient::new(self.mesh());
-        let request = CreateHostRequest {
-            name: name.to_owned(),
-            cluster_uuid: cluster.to_owned(),
-            address: self.agents.address.to_string(),
-            ..Default::default()
-        };
-        let host = result(hosts.create_host(request).await.unwrap())
+        let (mesh, server) = (self.mesh(), &self.agents.server);
+        let host = create_host(&mesh, cluster, name, self.agents.address).await;
+        let request = server.request(host).await.unwrap();
+        server
+            .install(host, enroll_host(&mesh, host, request).await)
             .await
             .unwrap();
-        let uuid: HostUuid = host.uuid.parse().unwrap();
-        let enroll = EnrollHostRequest {
-            uuid: host.uuid.clone(),
-            certificate_request: self.agents.server.request(uuid).await.unwrap(),
-        };
-        let enrolled = result(hosts.enroll_host(enroll).await.unwrap())
-            .await
-            .unwrap();
-        let enrollment = Enrollment {
-            certificate: enrolled.certificate,
-            ca_certificate: enrolled.ca_certificate,
-            callback_addresses: enrolled.callback_addresses,
-        };
-        self.agents.server.install(uuid, enrollment).await.unwrap();
-        host.uuid
+        host.to_string()
     }
 
     /// Waits until a host is connected.
@@ -220,20 +259,7 @@ impl Cloud {
 
     /// Waits until a host has a status.
     pub async fn host_in(&self, uuid: &str, status: HostStatus) -> Host {
-        let hosts = HostClient::new(self.mesh());
-        let read = async || {
-            let request = GetHostRequest {
-                uuid: uuid.to_owned(),
-            };
-            hosts.get_host(request).await.unwrap().host.unwrap()
-        };
-        wait_until(
-            &format!("host {status:?}"),
-            read,
-            |host| host.status() == status,
-            LIMIT,
-        )
-        .await
+        host_in(&self.mesh(), uuid, status).await
     }
 }
 

@@ -11,7 +11,7 @@ mod process;
 mod ready;
 mod remote;
 
-pub use cloud::{Cloud, Site};
+pub use cloud::{Cloud, Site, create_host, enroll_host, host_in};
 pub use process::{Held, HeldNode};
 pub use ready::{Ready, VM_MEMORY};
 pub use remote::{Access, remote};

@@ -1,6 +1,7 @@
 //! A cloud that has all that a virtual machine needs.
 
 use cairn_proto::{
+    call::Mesh,
     compute::v1alpha1::{
         CreateInstanceOfferingRequest, CreateVmInstanceRequest, GetHostRequest, Host, HostClient,
         InstanceOfferingClient, VmInstance, VmInstanceClient,
@@ -39,11 +40,9 @@ pub struct Ready {
 /// The memory of a virtual machine of [`Ready::offering`].
 pub const VM_MEMORY: u64 = 1 << 30;
 
-impl Cloud {
-    /// Makes everything that virtual machines on so many hosts need.
-    pub async fn ready(&self, hosts: usize) -> Ready {
-        let site = self.site(hosts).await;
-        let mesh = self.mesh();
+impl Ready {
+    /// Makes everything that virtual machines at a site need.
+    pub async fn at(mesh: &Mesh, site: Site) -> Self {
         let name = || "it".to_owned();
 
         let offering = CreateInstanceOfferingRequest {
@@ -131,14 +130,14 @@ impl Cloud {
             ..Default::default()
         };
         result(
-            IpRangeClient::new(mesh)
+            IpRangeClient::new(mesh.clone())
                 .create_ip_range(range)
                 .await
                 .unwrap(),
         )
         .await
         .unwrap();
-        Ready {
+        Self {
             site,
             offering,
             image,
@@ -149,14 +148,21 @@ impl Cloud {
 
     /// The request for a virtual machine.
     #[must_use]
-    pub fn vm_request(ready: &Ready, name: &str) -> CreateVmInstanceRequest {
+    pub fn vm_request(&self, name: &str) -> CreateVmInstanceRequest {
         CreateVmInstanceRequest {
             name: name.to_owned(),
-            instance_offering_uuid: ready.offering.clone(),
-            image_uuid: ready.image.clone(),
-            l3_network_uuids: vec![ready.l3_network.clone()],
+            instance_offering_uuid: self.offering.clone(),
+            image_uuid: self.image.clone(),
+            l3_network_uuids: vec![self.l3_network.clone()],
             ..Default::default()
         }
+    }
+}
+
+impl Cloud {
+    /// Makes everything that virtual machines on so many hosts need.
+    pub async fn ready(&self, hosts: usize) -> Ready {
+        Ready::at(&self.mesh(), self.site(hosts).await).await
     }
 
     /// Creates a virtual machine and waits until it runs.
@@ -165,13 +171,7 @@ impl Cloud {
     /// What the creation ended with.
     pub async fn create_vm(&self, ready: &Ready, name: &str) -> Result<VmInstance, Fault> {
         let vms = VmInstanceClient::new(self.mesh());
-        let created = async {
-            result(
-                vms.create_vm_instance(Self::vm_request(ready, name))
-                    .await?,
-            )
-            .await
-        };
+        let created = async { result(vms.create_vm_instance(ready.vm_request(name)).await?).await };
         created.await.map_err(|status| Fault::from_status(&status))
     }
 

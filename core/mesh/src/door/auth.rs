@@ -6,13 +6,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
 use cairn_proto::fault::Fault;
 use cairn_types::{AccountUuid, ErrorCode};
 use futures::future::BoxFuture;
-use http::header::AUTHORIZATION;
-use tonic::Status;
+use http::{
+    StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
+
+use super::metrics;
 
 /// Knows the credentials.
 #[async_trait]
@@ -89,9 +97,28 @@ where
                     request.extensions_mut().insert(Caller(account));
                     inner.call(request).await
                 }
-                Err(refused) => Ok(Status::from(refused).into_http::<Body>()),
+                Err(refused) => Ok(refusal(&request, refused)),
             }
         })
+    }
+}
+
+/// A program that does not speak gRPC looks at the HTTP status, where gRPC says 200.
+fn refusal(request: &Request, fault: Fault) -> Response {
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let message = fault.message.clone();
+    let status = Status::from(fault);
+    metrics::refused(status.code());
+    if is_grpc {
+        status.into_http()
+    } else if status.code() == Code::Unauthenticated {
+        let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+        (StatusCode::UNAUTHORIZED, challenge, message).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
+use cairn_boot::propagation;
 use cairn_proto::{
     call::{Answer, Call, Context, Mesh, Method},
     fault::Fault,
@@ -18,13 +19,13 @@ use cairn_proto::{
 use cairn_types::{AccountUuid, ErrorCode};
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use tonic::{
-    Status,
+    Code, Status,
     metadata::MetadataMap,
     server::{Grpc, ServerStreamingService, UnaryService},
 };
 use tower::Service;
 
-use super::{auth::Caller, codec::BytesCodec};
+use super::{auth::Caller, codec::BytesCodec, metrics::{self, Measured}};
 
 #[derive(Clone)]
 pub(super) struct Gateway {
@@ -65,6 +66,7 @@ impl Service<Request> for Gateway {
                 );
             };
             let Some(method) = method else {
+                metrics::refused(Code::Unimplemented);
                 let message = format!("there is no method {}", request.uri().path());
                 return refused(ErrorCode::Unimplemented, message);
             };
@@ -111,13 +113,14 @@ impl UnaryService<Bytes> for MeshCall {
     type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let measured = Measured::start(self.method.path);
         let answer = self.start(request);
-        Box::pin(async move {
+        Box::pin(measured.unary(async move {
             match answer.await? {
                 Answer::One(payload) => Ok(tonic::Response::new(payload.into_bytes())),
                 Answer::Stream(_) => Err(Status::internal("a stream in answer to a unary call")),
             }
-        })
+        }))
     }
 }
 
@@ -127,15 +130,17 @@ impl ServerStreamingService<Bytes> for MeshCall {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let measured = Measured::start(self.method.path);
         let answer = self.start(request);
         Box::pin(async move {
-            match answer.await? {
-                Answer::Stream(stream) => {
-                    let bytes = stream.map(|item| item.map(|payload| payload.into_bytes()));
-                    Ok(tonic::Response::new(bytes.boxed()))
-                }
-                Answer::One(_) => Err(Status::internal("one message in answer to a stream")),
-            }
+            let answer = match answer.await {
+                Ok(Answer::Stream(stream)) => Ok(stream),
+                Ok(Answer::One(_)) => Err(Status::internal("one message in answer to a stream")),
+                Err(refused) => Err(refused),
+            };
+            let stream = measured.stream(answer)?;
+            let bytes = stream.map(|item| item.map(|payload| payload.into_bytes()));
+            Ok(tonic::Response::new(bytes.boxed()))
         })
     }
 }
@@ -166,7 +171,8 @@ fn context(account: AccountUuid, metadata: &MetadataMap) -> Result<Context, Stat
         })?;
         context.deadline = Instant::now().checked_add(timeout);
     }
-    context.traceparent = text("traceparent").map(Into::into);
+    let traceparent = text("traceparent").filter(|text| propagation::follows(text));
+    context.traceparent = traceparent.map(Into::into);
     Ok(context)
 }
 

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
+use cairn_proto::meta::option;
 use futures::{Stream, StreamExt as _};
 use prost_reflect::{DescriptorPool, FileDescriptor};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -13,6 +14,8 @@ use tonic_reflection::pb::v1::{
     server_reflection_response::MessageResponse,
     server_reflection_server::{ServerReflection, ServerReflectionServer},
 };
+
+const QUERY_SERVICE: &str = "cairn.query.v1alpha1.QueryService";
 
 pub(super) fn service(
     pool: DescriptorPool,
@@ -66,6 +69,12 @@ impl Known {
             Some(MessageRequest::FileByFilename(name)) => {
                 files(self.pool.get_file_by_name(name), "file", name)
             }
+            // Who asks for the generic query wants to know what there is to query, also what no
+            // service of its own imports.
+            Some(MessageRequest::FileContainingSymbol(name)) if name == QUERY_SERVICE => {
+                let query = self.file_of_symbol(name);
+                with_imports(query.into_iter().chain(self.files_of_resources()).collect())
+            }
             Some(MessageRequest::FileContainingSymbol(name)) => {
                 files(self.file_of_symbol(name), "symbol", name)
             }
@@ -100,6 +109,13 @@ impl Known {
         }
     }
 
+    fn files_of_resources(&self) -> impl Iterator<Item = FileDescriptor> {
+        let messages = self.pool.all_messages();
+        messages
+            .filter(|message| option(&message.options(), "cairn.meta.v1alpha1.resource").is_some())
+            .map(|message| message.parent_file())
+    }
+
     fn file_of_symbol(&self, name: &str) -> Option<FileDescriptor> {
         let pool = &self.pool;
         let (parent, _) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -119,24 +135,29 @@ impl Known {
 
 /// A file and all that it imports, so that one answer is enough to build it.
 fn files(file: Option<FileDescriptor>, kind: &str, name: &str) -> MessageResponse {
-    let Some(file) = file else {
-        return missing(kind, name);
-    };
+    match file {
+        Some(file) => with_imports(vec![file]),
+        None => missing(kind, name),
+    }
+}
+
+fn with_imports(roots: Vec<FileDescriptor>) -> MessageResponse {
+    let first = roots
+        .first()
+        .map(|file| file.name().to_owned())
+        .unwrap_or_default();
     let mut all = BTreeMap::new();
-    let mut open = vec![file.clone()];
-    while let Some(next) = open.pop() {
-        if next.name() != file.name()
-            && all
-                .insert(next.name().to_owned(), next.encode_to_vec())
-                .is_some()
-        {
+    let mut open = roots;
+    while let Some(file) = open.pop() {
+        if all.contains_key(file.name()) {
             continue;
         }
-        open.extend(next.dependencies().filter(|d| !all.contains_key(d.name())));
+        all.insert(file.name().to_owned(), file.encode_to_vec());
+        open.extend(file.dependencies());
     }
-    let file_descriptor_proto = std::iter::once(file.encode_to_vec())
-        .chain(all.into_values())
-        .collect();
+    // What was asked for comes first.
+    let asked = all.remove(&first);
+    let file_descriptor_proto = asked.into_iter().chain(all.into_values()).collect();
     MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
         file_descriptor_proto,
     })

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_boot::config;
+use cairn_boot::{config, telemetry};
 use cairn_node::{Config, Node};
 use cairn_operation::{At, Failpoints};
 
@@ -29,6 +29,7 @@ impl Failpoints for HoldAt {
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let config: Config = config::load(arguments.next().unwrap()).unwrap();
+    let _telemetry = telemetry::start(&config.telemetry).unwrap();
     let failpoints = arguments
         .next()
         .map(|place| Arc::new(HoldAt { place }) as Arc<dyn Failpoints>);

@@ -5,5 +5,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod hosts;
+mod metrics;
 mod security;
+mod trace;
 mod vm;

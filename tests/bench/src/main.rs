@@ -1,0 +1,83 @@
+//! `cairn-bench SCENARIO`: what Cairn costs. The last line of output is one JSON object.
+//!
+//! A node and the simulated hosts run in processes of their own, started from this binary, so
+//! that the CPU time of each is its own. Times are of this machine at this moment; CPU time per
+//! operation is the steadier figure.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that fails says where"
+)]
+
+mod local_call;
+mod process;
+mod roles;
+mod startup;
+mod vm_create;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "What Cairn costs, measured on this machine.")]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+    /// Only the JSON line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// The second start on an existing data directory: time until it serves, memory then.
+    Startup,
+    /// Creations of virtual machines on simulated hosts, everything durable.
+    VmCreate {
+        /// How many.
+        #[arg(long, default_value_t = 1_000)]
+        vms: usize,
+        /// How many calls the client holds open.
+        #[arg(long, default_value_t = 256)]
+        open: usize,
+        /// How many hosts.
+        #[arg(long, default_value_t = 50)]
+        hosts: usize,
+    },
+    /// A unary call of 200 bytes through the whole stack in one process.
+    LocalCall {
+        /// How many calls a round makes.
+        #[arg(long, default_value_t = 200_000)]
+        calls: usize,
+    },
+    /// Runs a node. For this program itself.
+    #[command(hide = true)]
+    Node { config: PathBuf },
+    /// Runs simulated hosts. For this program itself.
+    #[command(hide = true)]
+    Simulator { folder: PathBuf },
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let figures = match arguments.scenario {
+        Scenario::Startup => runtime.block_on(startup::run()),
+        Scenario::VmCreate { vms, open, hosts } => {
+            runtime.block_on(vm_create::run(vms, open, hosts))
+        }
+        Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
+        Scenario::Node { config } => return runtime.block_on(roles::node(config)),
+        Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),
+    };
+    if !arguments.json {
+        for (name, value) in figures.as_object().unwrap() {
+            println!("{name:<22} {value}");
+        }
+    }
+    println!("{figures}");
+}

@@ -1,0 +1,123 @@
+//! Creations of virtual machines on simulated hosts: rate, latency, and what each costs.
+
+use std::time::{Duration, Instant};
+
+use cairn_agent_protocol::Enrollment;
+use cairn_e2e::{Access, Ready, Site, create_host, enroll_host, host_in, remote};
+use cairn_proto::{
+    call::Mesh,
+    compute::v1alpha1::{HostStatus, VmInstanceClient},
+    event::result,
+    operation::v1alpha1::{GetOperationRequest, OperationClient, QueryOperationRequest},
+    query::v1alpha1::{Condition, Operator, Query},
+};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use crate::process::{Process, file_system, node_config};
+
+pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Process::start("node", node_config(folder.path())).await;
+    let mut simulator = Process::start("simulator", folder.path().join("agents")).await;
+    let mesh = remote(&Access::read(&folder.path().join("node/admin.json")));
+
+    let mut site = Site::empty(&mesh).await;
+    for number in 0..hosts {
+        let name = format!("host-{number}");
+        let host = create_host(&mesh, &site.cluster, &name, simulator.address).await;
+        let added = simulator.ask(json!({ "add-host": { "host": host } })).await;
+        let request = added["csr"].as_str().unwrap().to_owned();
+        let Enrollment {
+            certificate,
+            ca_certificate,
+            callback_addresses,
+        } = enroll_host(&mesh, host, request).await;
+        let install = json!({ "install": {
+            "host": host,
+            "certificate": certificate,
+            "caCertificate": ca_certificate,
+            "callbackAddresses": callback_addresses,
+        }});
+        simulator.ask(install).await;
+        site.hosts
+            .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
+    }
+    let ready = Ready::at(&mesh, site).await;
+    let client = VmInstanceClient::new(mesh.clone());
+    // The first one brings the image to a host and opens connections.
+    let first = client
+        .create_vm_instance(ready.vm_request("first"))
+        .await
+        .unwrap();
+    let first = result(first).await.unwrap();
+
+    let (cpu_before, commands_before) = (node.cpu(), commands(&mut simulator).await);
+    let started = Instant::now();
+    let creations = stream::iter(0..vms).map(|number| {
+        let request = ready.vm_request(&format!("vm-{number}"));
+        let client = client.clone();
+        async move {
+            let started = Instant::now();
+            let events = client.create_vm_instance(request).await.unwrap();
+            result(events).await.unwrap();
+            started.elapsed()
+        }
+    });
+    let mut latencies: Vec<Duration> = creations.buffer_unordered(open).collect().await;
+    let elapsed = started.elapsed();
+    let cpu = node.cpu() - cpu_before;
+    let commands = commands(&mut simulator).await - commands_before;
+    let steps = steps_of_creation(&mesh, &first.uuid).await;
+    latencies.sort_unstable();
+    let percentile = |share: f64| {
+        let index = ((latencies.len() - 1) as f64 * share).round() as usize;
+        latencies[index].as_secs_f64() * 1e3
+    };
+    let figures = json!({
+        "vms": vms,
+        "database": "sqlite",
+        "synchronous": "FULL",
+        "file_system": file_system(folder.path()).await,
+        "vms_per_s": vms as f64 / elapsed.as_secs_f64(),
+        "p50_ms": percentile(0.5),
+        "p99_ms": percentile(0.99),
+        "cpu_ms_per_vm": cpu.as_secs_f64() * 1e3 / vms as f64,
+        "steps": steps,
+        "agent_commands": commands as f64 / vms as f64,
+    });
+    node.stop().await;
+    figures
+}
+
+async fn commands(simulator: &mut Process) -> usize {
+    simulator.ask(json!({ "list": "commands" })).await["commands"]
+        .as_array()
+        .unwrap()
+        .len()
+}
+
+/// How many steps the creation of a virtual machine had.
+async fn steps_of_creation(mesh: &Mesh, vm: &str) -> usize {
+    let operations = OperationClient::new(mesh.clone());
+    let about = Condition {
+        field: "resourceUuid".to_owned(),
+        operator: Operator::Eq.into(),
+        values: vec![vm.to_owned()],
+    };
+    let query = Some(Query {
+        conditions: vec![about],
+        ..Default::default()
+    });
+    let found = operations
+        .query_operation(QueryOperationRequest { query })
+        .await
+        .unwrap();
+    let uuid = found.operations[0].uuid.clone();
+    operations
+        .get_operation(GetOperationRequest { uuid })
+        .await
+        .unwrap()
+        .steps
+        .len()
+}
