@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Permissions, TryLockError},
+    io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
 };
@@ -55,6 +57,10 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let lock = lock(&config.directory)?;
         let file = config.directory.join("cairn.db");
+        private_file(&file).map_err(|cause| StoreError::Directory {
+            directory: config.directory.clone(),
+            cause: Arc::new(cause),
+        })?;
         let mut connection = Connection::open(&file).await?;
         migrate(&mut connection, migrations).await?;
         // They open after the writer: only it can make the files that a reader needs.
@@ -199,7 +205,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
         cause: Arc::new(cause),
     };
     fs::create_dir_all(directory).map_err(failed)?;
-    let file = File::create(directory.join("lock")).map_err(failed)?;
+    let file = private_file(&directory.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
@@ -207,4 +213,17 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(cause)) => Err(failed(cause)),
     }
+}
+
+/// Opens a file, made if it is not there, that its owner only may read. The files that the
+/// database makes beside its own get the same mode.
+fn private_file(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }

@@ -151,3 +151,16 @@ impl Compute {
         self.monitor.run(stop).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cairn_testkit::TestStore;
+
+    use super::MIGRATIONS;
+
+    #[tokio::test]
+    async fn the_tables_are_what_the_resources_say() {
+        let store = TestStore::new(MIGRATIONS).await;
+        assert_eq!(store.schema_problems().await.unwrap(), Vec::<String>::new());
+    }
+}

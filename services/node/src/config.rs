@@ -205,6 +205,12 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_is_a_configuration() {
+        let sample = include_str!("../../../deploy/sample/node.toml");
+        parse::<Config>(sample, "node.toml").unwrap();
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_place_and_the_remedy() {
         let text = "data_directory = 'data'\nservices = ['compute', 'computer']\n\
                     shutdown_limit_secs = 0\n\n[callback]\nlisten = '0.0.0.0:7072'\n\n\

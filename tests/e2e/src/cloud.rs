@@ -4,7 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
-use cairn_node::{Config, Node};
+use cairn_boot::Spanned;
+use cairn_node::{Config, Node, ServiceName};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -30,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Cloud {
     /// What is on the hosts.
     pub simulator: Simulator,
+    /// What the node runs; everything if it is not said.
+    pub services: Option<Vec<ServiceName>>,
     directory: TempDir,
     node: Option<Node>,
     ports: Option<(SocketAddr, SocketAddr)>,
@@ -151,6 +154,7 @@ impl Cloud {
         let agents = Agents::start(&simulator, directory.path().join("agents"), None).await;
         Self {
             simulator,
+            services: None,
             directory,
             node: None,
             ports: None,
@@ -166,6 +170,10 @@ impl Cloud {
         let (public, callback) = self.ports.unwrap_or((free, free));
         config.public.listen = public;
         config.callback.listen = callback;
+        config.services = self
+            .services
+            .clone()
+            .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = 50;
         config
     }

@@ -104,7 +104,7 @@ async fn internal_rpcs_are_not_at_the_public_door() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_listener_talks_in_clear_and_the_credential_is_private() {
+async fn neither_listener_talks_in_clear_and_every_file_is_private() {
     let cloud = Cloud::start().await;
     let mode = std::fs::metadata(cloud.credential_file())
         .unwrap()
