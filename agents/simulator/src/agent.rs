@@ -34,11 +34,7 @@ impl Agent for Simulator {
         .await
     }
 
-    async fn pool_facts(
-        &self,
-        cx: &TaskContext,
-        _: PoolFacts,
-    ) -> Result<PoolSpace, CommandError> {
+    async fn pool_facts(&self, cx: &TaskContext, _: PoolFacts) -> Result<PoolSpace, CommandError> {
         self.run(PoolFacts::NAME, cx, |state| Ok(state.pool_space()))
             .await
     }

@@ -63,9 +63,7 @@ impl HostState {
     }
 
     pub(crate) fn delete_bridge(&mut self, command: &DeleteBridge) -> Result<(), CommandError> {
-        let plugged = |nics: &[NicSpec]| {
-            nics.iter().any(|nic| nic.bridge == command.bridge)
-        };
+        let plugged = |nics: &[NicSpec]| nics.iter().any(|nic| nic.bridge == command.bridge);
         let mut running = self.vms.iter().filter(|(_, vm)| vm.pid.is_some());
         if let Some((vm, _)) = running.find(|(_, vm)| plugged(&vm.nics)) {
             let text = format!("virtual machine {vm} is plugged into {}", command.bridge);

@@ -18,6 +18,8 @@ pub mod header {
     pub const TIMEOUT_MS: &str = "cairn-timeout-ms";
     /// Base URLs to report the outcome to, separated by commas, the preferred first.
     pub const CALLBACK: &str = "cairn-callback";
+    /// The trace that the command belongs to, a W3C `traceparent`; may be absent.
+    pub const TRACEPARENT: &str = "traceparent";
 }
 
 /// The head of a command.
@@ -35,6 +37,9 @@ pub struct CommandHead {
     pub timeout: Duration,
     /// See [`header::CALLBACK`].
     pub callbacks: Vec<String>,
+    /// See [`header::TRACEPARENT`]. What is in it is not checked: who does not know it passes it
+    /// over.
+    pub traceparent: Option<String>,
 }
 
 /// A header that is absent or malformed.
@@ -56,7 +61,9 @@ pub enum HeadError {
 impl CommandHead {
     /// The headers.
     #[must_use]
-    pub fn to_headers(&self) -> [(&'static str, String); 6] {
+    pub fn to_headers(&self) -> Vec<(&'static str, String)> {
+        let trace = self.traceparent.clone();
+        let trace = trace.map(|traceparent| (header::TRACEPARENT, traceparent));
         [
             (header::TASK, self.task.to_string()),
             (header::OPERATION, self.operation.to_string()),
@@ -65,6 +72,9 @@ impl CommandHead {
             (header::TIMEOUT_MS, self.timeout.as_millis().to_string()),
             (header::CALLBACK, self.callbacks.join(",")),
         ]
+        .into_iter()
+        .chain(trace)
+        .collect()
     }
 
     /// Reads the headers; `get` gives the value of one.
@@ -87,6 +97,7 @@ impl CommandHead {
                 .filter(|url| !url.is_empty())
                 .map(str::to_owned)
                 .collect(),
+            traceparent: get(header::TRACEPARENT).map(str::to_owned),
         })
     }
 }
@@ -110,20 +121,26 @@ mod tests {
             token: u64::MAX,
             timeout: Duration::from_millis(1500),
             callbacks: vec!["https://a:1".to_owned(), "https://b:2".to_owned()],
+            traceparent: None,
         }
     }
 
     #[test]
     fn a_head_survives_the_wire() {
-        let head = head();
-        let headers = head.to_headers();
-        let get = |name| {
-            headers
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| v.as_str())
+        let traced = CommandHead {
+            traceparent: Some("00-1-2-01".to_owned()),
+            ..head()
         };
-        assert_eq!(CommandHead::from_headers(get), Ok(head));
+        for head in [head(), traced] {
+            let headers = head.to_headers();
+            let get = |name| {
+                headers
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, v)| v.as_str())
+            };
+            assert_eq!(CommandHead::from_headers(get), Ok(head));
+        }
     }
 
     #[test]

@@ -42,10 +42,13 @@ pub use update::{Change, Updating};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 
-/// The time that rows are stamped with.
+/// The time that rows are stamped with: to the microsecond, as it is stored, so that a row just
+/// made is the same as the row read back.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
+    let mut now = Timestamp::from(SystemTime::now());
+    now.nanos -= now.nanos % 1_000;
+    now
 }
 
 /// Refuses a request that names what is not there. In the transaction of the change, so that

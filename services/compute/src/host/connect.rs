@@ -18,6 +18,7 @@ use cairn_proto::{
 use cairn_resource::now;
 use cairn_store::Tx;
 use cairn_types::{ErrorCode, OperationUuid, TaskUuid};
+use tracing::warn;
 
 use super::{Hosts, agent_of};
 use crate::vm_instance;
@@ -91,6 +92,14 @@ impl Handler for Reconnect {
             })
             .await?;
         delivered.ack.committed();
+        // What was attached in between did not see the host: it was not connected yet.
+        if let Err(fault) = self.prepare(&host, cx.uuid()).await {
+            warn!(
+                host = host.uuid,
+                error = fault.message,
+                "prepare a host that has connected"
+            );
+        }
         Ok(ended)
     }
 }

@@ -1,0 +1,151 @@
+//! The hosts that commands go to: asked of the compute service, reached through their agents.
+
+use std::time::Duration;
+
+use cairn_agent::{Ack, Agents, Head};
+use cairn_agent_protocol::AgentCommand;
+use cairn_proto::{
+    call::Mesh,
+    compute::v1alpha1::{GetHostRequest, Host, HostClient, HostStatus, QueryHostRequest},
+    fault::Fault,
+    meta::Resource,
+    query::v1alpha1::{Condition, Operator, Query},
+};
+use cairn_types::{ErrorCode, HostUuid, OperationUuid, TaskUuid, Uuid};
+
+/// Hosts that a command is under way on at once.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// The most that a query returns.
+const PAGE: u32 = 10_000;
+
+/// The way to every host's agent.
+pub(crate) struct Hosts {
+    compute: HostClient,
+    agents: Agents,
+    token: u64,
+}
+
+/// Which task a command is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task {
+    /// The task; the same for a repeat.
+    pub(crate) task: TaskUuid,
+    /// Its operation.
+    pub(crate) operation: OperationUuid,
+    /// The resource whose commands run one at a time on a host.
+    pub(crate) resource: Uuid,
+    /// The command's time limit.
+    pub(crate) limit: Duration,
+}
+
+impl Hosts {
+    pub(crate) fn new(mesh: Mesh, agents: Agents, token: u64) -> Self {
+        Self {
+            compute: HostClient::new(mesh),
+            agents,
+            token,
+        }
+    }
+
+    /// The hosts of a cluster whose agents answer.
+    pub(crate) async fn connected(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+        let mut hosts = Vec::new();
+        let mut last: Option<String> = None;
+        loop {
+            let mut conditions = vec![
+                condition("cluster_uuid", Operator::Eq, cluster),
+                condition("status", Operator::Eq, "Connected"),
+            ];
+            conditions.extend(last.map(|last| condition("uuid", Operator::Gt, &last)));
+            let query = Query {
+                conditions,
+                fields: vec!["uuid".to_owned(), "address".to_owned()],
+                sort_by: "uuid".to_owned(),
+                limit: Some(PAGE),
+                ..Query::default()
+            };
+            let request = QueryHostRequest { query: Some(query) };
+            let found = self.compute.query_host(request).await;
+            let page = found.map_err(|status| Fault::from_status(&status))?.hosts;
+            hosts.extend(page.iter().filter_map(|host| self.known(host)));
+            match page.last() {
+                Some(host) if page.len() >= PAGE as usize => last = Some(host.uuid.clone()),
+                _ => return Ok(hosts),
+            }
+        }
+    }
+
+    /// A host and whether its agent answers; none if there is no such host any more.
+    pub(crate) async fn find(&self, uuid: &str) -> Result<Option<(HostUuid, bool)>, Fault> {
+        let uuid = uuid.to_owned();
+        match self.compute.get_host(GetHostRequest { uuid }).await {
+            Ok(found) => Ok(found.host.and_then(|host| {
+                let connected = host.status() == HostStatus::Connected;
+                Some((self.known(&host)?, connected))
+            })),
+            Err(status) => match Fault::from_status(&status) {
+                fault if fault.code == ErrorCode::NotFound => Ok(None),
+                fault => Err(fault),
+            },
+        }
+    }
+
+    /// Has a host run a command. What the reply means is to be committed before the
+    /// acknowledgement.
+    pub(crate) async fn call<C: AgentCommand>(
+        &self,
+        host: HostUuid,
+        task: Task,
+        command: &C,
+    ) -> Result<(C::Reply, Ack), Fault> {
+        let Task {
+            task,
+            operation,
+            resource,
+            limit,
+        } = task;
+        let head = Head {
+            task,
+            operation,
+            resource,
+            token: self.token,
+            timeout: limit,
+        };
+        let on_host = |fault: Fault| fault.on(Host::NOUN, &host.to_string());
+        let delivered = self.agents.call(host, head, command).await;
+        let delivered = delivered.map_err(|error| on_host(Fault::of(&error)))?;
+        match delivered.reply {
+            Ok(reply) => Ok((reply, delivered.ack)),
+            Err(error) => {
+                // A failure changes no row. Forgotten by the agent, the task can be tried again.
+                delivered.ack.committed();
+                let message = format!("host {host} failed `{}`: {error}", C::NAME);
+                Err(on_host(Fault::new(ErrorCode::AgentFailed, message)))
+            }
+        }
+    }
+
+    /// The agents may not have heard of the host yet: another node may watch over it.
+    fn known(&self, host: &Host) -> Option<HostUuid> {
+        let uuid = host.uuid.parse().ok()?;
+        if let Ok(address) = host.address.parse() {
+            self.agents.set_address(uuid, address);
+        }
+        Some(uuid)
+    }
+}
+
+/// The uuid of a row; only canonical ones are stored.
+pub(crate) fn stored_uuid(text: &str) -> Result<Uuid, Fault> {
+    Uuid::try_parse(text)
+        .map_err(|_| Fault::new(ErrorCode::Internal, format!("a row has the uuid `{text}`")))
+}
+
+fn condition(field: &str, operator: Operator, value: &str) -> Condition {
+    Condition {
+        field: field.to_owned(),
+        operator: operator.into(),
+        values: vec![value.to_owned()],
+    }
+}

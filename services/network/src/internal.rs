@@ -1,0 +1,150 @@
+//! What other services ask of networks. Requests come from Cairn's own code; they are checked
+//! all the same, so that a mistake there is told and not stored.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use cairn_proto::{
+    crud::Check,
+    fault::Fault,
+    meta::Resource,
+    network::{
+        internal::v1alpha1::{
+            AllocateNicRequest, AllocateNicResponse, GetClustersRequest, GetClustersResponse,
+            ListNicsRequest, ListNicsResponse, PrepareHostRequest, PrepareHostResponse,
+            ReleaseNicRequest, ReleaseNicResponse,
+            network_internal_service_server::NetworkInternalService,
+        },
+        v1alpha1::{L2Network, L3Network},
+    },
+};
+use cairn_store::Value;
+use cairn_types::{HostUuid, InvalidUuid, OperationUuid};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Area,
+    hosts::stored_uuid,
+    l2_network::bridge,
+    vm_nic::{Allocation, Plugged},
+};
+
+/// The internal service of this area.
+pub(crate) struct Internal(pub(crate) Arc<Area>);
+
+#[async_trait]
+impl NetworkInternalService for Internal {
+    async fn get_clusters(
+        &self,
+        request: Request<GetClustersRequest>,
+    ) -> Result<Response<GetClustersResponse>, Status> {
+        let networks = request.into_inner().l3_network_uuids;
+        if networks.is_empty() {
+            return Err(Fault::field("l3_network_uuids", "is empty; give at least one").into());
+        }
+        let cluster_uuids = self.0.clusters_of(&networks).await?;
+        Ok(Response::new(GetClustersResponse { cluster_uuids }))
+    }
+
+    async fn allocate_nic(
+        &self,
+        request: Request<AllocateNicRequest>,
+    ) -> Result<Response<AllocateNicResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Check::default();
+        check.uuid("uuid", &request.uuid);
+        check.uuid("vm_instance_uuid", &request.vm_instance_uuid);
+        check.uuid("l3_network_uuid", &request.l3_network_uuid);
+        check.uuid("account_uuid", &request.account_uuid);
+        check.finish()?;
+        let asked = Allocation {
+            uuid: stored_uuid(&request.uuid)?,
+            account_uuid: request.account_uuid,
+            vm_instance_uuid: request.vm_instance_uuid,
+            l3_network_uuid: request.l3_network_uuid,
+            device_index: request.device_index,
+        };
+        Ok(Response::new(response(self.0.allocate_nic(asked).await?)))
+    }
+
+    async fn release_nic(
+        &self,
+        request: Request<ReleaseNicRequest>,
+    ) -> Result<Response<ReleaseNicResponse>, Status> {
+        self.0.release_nic(&request.into_inner().uuid).await?;
+        Ok(Response::new(ReleaseNicResponse {}))
+    }
+
+    async fn list_nics(
+        &self,
+        request: Request<ListNicsRequest>,
+    ) -> Result<Response<ListNicsResponse>, Status> {
+        let nics = self.0.nics(&request.into_inner().vm_instance_uuid).await?;
+        let nics = nics.into_iter().map(response).collect();
+        Ok(Response::new(ListNicsResponse { nics }))
+    }
+
+    async fn prepare_host(
+        &self,
+        request: Request<PrepareHostRequest>,
+    ) -> Result<Response<PrepareHostResponse>, Status> {
+        let request = request.into_inner();
+        let operation = request
+            .operation_uuid
+            .parse()
+            .map_err(|error: InvalidUuid| Fault::field("operation_uuid", error.to_string()))?;
+        let found = self.0.hosts.find(&request.host_uuid).await?;
+        let (host, _) = found.ok_or_else(|| Fault::not_found("host", &request.host_uuid))?;
+        self.0
+            .prepare_host(operation, &request.cluster_uuid, host)
+            .await?;
+        Ok(Response::new(PrepareHostResponse {}))
+    }
+}
+
+impl Area {
+    /// The clusters that have the L2 network of each of these L3 networks.
+    async fn clusters_of(&self, networks: &[String]) -> Result<Vec<String>, Fault> {
+        let mut carriers = BTreeSet::new();
+        for uuid in networks {
+            let network = self.store.get::<L3Network>(uuid).await?;
+            let network = network.ok_or_else(|| Fault::not_found(L3Network::NOUN, uuid))?;
+            carriers.insert(network.l2_network_uuid);
+        }
+        let count = i64::try_from(carriers.len()).unwrap_or(i64::MAX);
+        let marks = vec!["?"; carriers.len()].join(", ");
+        let sql = format!(
+            "SELECT cluster_uuid FROM l2_network_attachment WHERE l2_network_uuid IN ({marks}) \
+             GROUP BY cluster_uuid HAVING COUNT(*) = ? ORDER BY cluster_uuid"
+        );
+        let values = carriers.into_iter().map(Value::from);
+        let values = values.chain([Value::from(count)]).collect();
+        let rows = self.store.rows(&sql, values).await?;
+        let clusters = rows.iter().map(|row| Ok(row.text(0)?));
+        clusters.collect()
+    }
+
+    /// Makes the networks of its cluster on a host that has just connected.
+    async fn prepare_host(
+        &self,
+        operation: OperationUuid,
+        cluster: &str,
+        host: HostUuid,
+    ) -> Result<(), Fault> {
+        let attached = "uuid IN (SELECT l2_network_uuid FROM l2_network_attachment \
+                        WHERE cluster_uuid = ?) ORDER BY uuid";
+        let networks: Vec<L2Network> = self.store.list(attached, vec![cluster.into()]).await?;
+        for network in &networks {
+            let step = (operation, "prepare-host");
+            self.ensure_bridge(step, network, &[host]).await?;
+        }
+        Ok(())
+    }
+}
+
+fn response((nic, interface): Plugged) -> AllocateNicResponse {
+    AllocateNicResponse {
+        bridge: bridge::name(&interface),
+        vm_nic: Some(nic),
+    }
+}

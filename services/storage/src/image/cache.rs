@@ -1,0 +1,164 @@
+//! Cached images: a file on each host that made a volume from the image.
+
+use std::time::Duration;
+
+use cairn_agent_protocol as agent;
+use cairn_proto::{
+    fault::Fault,
+    meta::Resource,
+    storage::v1alpha1::{Image, ImageCache, PrimaryStorage, PrimaryStorageCapacity, Volume},
+};
+use cairn_resource::now;
+use cairn_store::{Store, StoreError, Tx, Value};
+use cairn_types::{ErrorCode, OperationUuid, TaskUuid, Uuid};
+use futures::{StreamExt as _, stream};
+use tracing::warn;
+
+use crate::{
+    Area,
+    hosts::{AT_ONCE, Task, stored_uuid},
+    volume,
+};
+
+/// A large image over a slow line.
+const FETCH_LIMIT: Duration = Duration::from_secs(30 * 60);
+const DELETE_LIMIT: Duration = Duration::from_secs(60);
+
+impl Area {
+    /// Brings the image of a volume to where the volume is going to be, and returns its file.
+    ///
+    /// Many may want the same image on the same host at once: there each has a task of its own,
+    /// one runs at a time, and those after the first find the file.
+    pub(crate) async fn cache_image(
+        &self,
+        volume: &Volume,
+        task: TaskUuid,
+        operation: OperationUuid,
+    ) -> Result<String, Fault> {
+        if let Some(cache) = of_volume(&self.store, volume).await? {
+            return Ok(cache.install_path);
+        }
+        let uuid = volume.image_uuid.clone().unwrap_or_default();
+        let image = self.store.get::<Image>(&uuid).await?;
+        let image = image.ok_or_else(|| Fault::not_found(Image::NOUN, &uuid))?;
+        let uuid = &volume.primary_storage_uuid;
+        let storage = self.store.get::<PrimaryStorage>(uuid).await?;
+        let storage = storage.ok_or_else(|| Fault::not_found(PrimaryStorage::NOUN, uuid))?;
+        let host = volume::host_of(self, volume).await?;
+
+        let path = format!("{}/images/{}.qcow2", storage.path, image.uuid);
+        let resource = stored_uuid(&image.uuid)?;
+        let command = agent::CacheImage {
+            image: resource,
+            url: image.url.clone(),
+            sha256: Some(image.sha256.clone()).filter(|sha256| !sha256.is_empty()),
+            path: path.clone(),
+        };
+        let task = Task {
+            task,
+            operation,
+            resource,
+            limit: FETCH_LIMIT,
+        };
+        let (facts, ack) = self.hosts.call(host, task, &command).await?;
+        let mut cache = ImageCache {
+            uuid: Uuid::now_v7().to_string(),
+            name: image.name,
+            account_uuid: image.account_uuid,
+            image_uuid: image.uuid,
+            primary_storage_uuid: storage.uuid,
+            host_uuid: Some(host.to_string()),
+            install_path: path.clone(),
+            size_bytes: facts.size_bytes,
+            ..ImageCache::default()
+        };
+        cache.stamp(now());
+        let noted = self.store.write(move |tx| {
+            let cache = cache.clone();
+            Box::pin(async move { note(tx, &cache).await })
+        });
+        noted.await?;
+        ack.committed();
+        Ok(path)
+    }
+
+    /// Deletes the files of caches whose rows are gone. A host that does not answer keeps them:
+    /// they take room, and nothing else depends on them.
+    pub(crate) async fn delete_cached(&self, operation: OperationUuid, caches: Vec<ImageCache>) {
+        let deletions = caches.iter().map(|cache| async move {
+            if let Err(fault) = self.delete_file(operation, cache).await {
+                let (host, path) = (cache.host_uuid.as_deref(), &cache.install_path);
+                warn!(host, path, error = fault.message, "delete a cached image");
+            }
+        });
+        let deletions: Vec<_> = deletions.collect();
+        let deletions = stream::iter(deletions).buffer_unordered(AT_ONCE);
+        deletions.collect::<Vec<()>>().await;
+    }
+
+    async fn delete_file(&self, operation: OperationUuid, cache: &ImageCache) -> Result<(), Fault> {
+        let uuid = cache.host_uuid.as_deref().unwrap_or_default();
+        let host = match self.hosts.find(uuid).await? {
+            None => return Ok(()),
+            Some((host, true)) => host,
+            Some((host, false)) => {
+                let message = format!("host {host} is not connected");
+                return Err(Fault::new(ErrorCode::AgentUnreachable, message));
+            }
+        };
+        let resource = stored_uuid(&cache.image_uuid)?;
+        let step = format!("delete-image/{}", cache.uuid);
+        let task = Task {
+            task: TaskUuid::of_step(operation, &step, "run"),
+            operation,
+            resource,
+            limit: DELETE_LIMIT,
+        };
+        let command = agent::DeleteImage {
+            image: resource,
+            path: cache.install_path.clone(),
+        };
+        let ((), ack) = self.hosts.call(host, task, &command).await?;
+        ack.committed();
+        Ok(())
+    }
+}
+
+/// The cache that a volume is cloned from, if it is there.
+pub(crate) async fn of_volume(
+    store: &Store,
+    volume: &Volume,
+) -> Result<Option<ImageCache>, StoreError> {
+    let key = "image_uuid = ? AND primary_storage_uuid = ? AND host_uuid = ?";
+    let values = vec![
+        volume.image_uuid.clone().into(),
+        Value::from(&volume.primary_storage_uuid),
+        volume.host_uuid.clone().into(),
+    ];
+    Ok(store.list(key, values).await?.into_iter().next())
+}
+
+/// Notes a cache, unless another call did; while what it refers to is there.
+async fn note(tx: &mut Tx, cache: &ImageCache) -> Result<(), Fault> {
+    let place = || {
+        let storage = Value::from(&cache.primary_storage_uuid);
+        vec![storage, cache.host_uuid.clone().into()]
+    };
+    let key = "primary_storage_uuid = ? AND host_uuid = ?";
+    let there: Vec<PrimaryStorageCapacity> = tx.list(key, place()).await?;
+    let image = tx.get::<Image>(&cache.image_uuid).await?;
+    if there.is_empty() || image.is_none() {
+        let message = format!(
+            "image {} or its place on primary-storage {} went while it was cached",
+            cache.image_uuid, cache.primary_storage_uuid
+        );
+        return Err(Fault::new(ErrorCode::WrongState, message));
+    }
+    let mut values = place();
+    values.push(Value::from(&cache.image_uuid));
+    let key = format!("{key} AND image_uuid = ?");
+    if tx.list::<ImageCache>(&key, values).await?.is_empty() {
+        tx.insert(cache).await?;
+    }
+    Ok(())
+}
