@@ -180,6 +180,7 @@ mod tests {
             token,
             timeout: Duration::from_secs(1),
             callbacks: vec![format!("https://{token}")],
+            traceparent: None,
         }
     }
 

@@ -33,6 +33,9 @@ pub enum RuntimeError {
     /// The certificate speaks for someone else.
     #[error("the certificate is not one of host {0}")]
     WrongHost(HostUuid),
+    /// The certificate speaks for no host.
+    #[error("the certificate is not one of a host")]
+    NoHost,
     /// Another host of this process belongs to another cloud.
     #[error("host {0} belongs to another cloud than the hosts that this process serves already")]
     OtherCloud(HostUuid),
@@ -59,7 +62,9 @@ pub enum RuntimeError {
 impl Coded for RuntimeError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NoKey(_) | Self::WrongHost(_) | Self::OtherCloud(_) => ErrorCode::InvalidArgument,
+            Self::NoKey(_) | Self::WrongHost(_) | Self::NoHost | Self::OtherCloud(_) => {
+                ErrorCode::InvalidArgument
+            }
             _ => ErrorCode::Internal,
         }
     }

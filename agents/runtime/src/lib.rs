@@ -11,11 +11,13 @@
 
 mod book;
 mod door;
+mod enrollment;
 mod error;
 mod folder;
 mod host;
 mod report;
 mod server;
 
+pub use enrollment::{install, request};
 pub use error::RuntimeError;
 pub use server::{AgentServer, Options, ReportFilter};

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{Instrument as _, error, info, info_span};
 
 use crate::{
     RuntimeError,
@@ -33,6 +33,7 @@ use cairn_agent_protocol::{
     Agent, Command, CommandError, CommandErrorCode, CommandHead, Enrollment, Hello, Outcome,
     OutcomeReport, TaskContext, path,
 };
+use cairn_boot::propagation;
 use cairn_tls::{Limits, mutual_server_by_name, serve};
 use cairn_types::{HostUuid, Uuid, chain};
 
@@ -224,9 +225,20 @@ impl AgentServer {
     ) {
         let deadline = Instant::now() + head.timeout.min(LONGEST_TIMEOUT);
         let server = self.clone();
+        let span = info_span!(
+            parent: None,
+            "task",
+            command = command.name(),
+            host = %host.uuid,
+            task = %head.task,
+        );
+        if let Some(traceparent) = &head.traceparent {
+            propagation::set_parent(&span, traceparent);
+        }
         self.start(async move {
             let outcome = server
                 .run_command(&host, &head, command, &entry, &lane, deadline)
+                .instrument(span)
                 .await;
             let report = OutcomeReport {
                 task: head.task,

@@ -18,6 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use cairn_agent_runtime::Options;
+use cairn_boot::{
+    Spanned,
+    telemetry::{self, TelemetryConfig},
+};
 use cairn_simulator::{Control, Simulator};
 
 /// Simulated hosts behind the agent's real wire.
@@ -36,11 +40,24 @@ struct Arguments {
     /// Keep virtual machines and volumes over a restart, as if the hosts had gone on running.
     #[arg(long)]
     keep_vms: bool,
+    /// What to log on standard error: a level, or levels per target.
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// Where traces go over OTLP (gRPC), as in http://127.0.0.1:4317.
+    #[arg(long)]
+    otlp_endpoint: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    let at = 0..0;
+    let telemetry = telemetry::start(&TelemetryConfig {
+        log: Spanned::new(at.clone(), arguments.log),
+        otlp_endpoint: arguments.otlp_endpoint.map(|to| Spanned::new(at, to)),
+        service_name: env!("CARGO_PKG_NAME").to_owned(),
+        ..TelemetryConfig::default()
+    })?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -77,11 +94,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         shutdown.cancel();
         std::future::pending::<()>().await;
     };
-    tokio::select! {
+    let ended = tokio::select! {
         () = serve => Ok(()),
-        failed = answer => Ok(failed?),
+        failed = answer => failed,
         () = stop => Ok(()),
-    }
+    };
+    telemetry.shutdown().await;
+    Ok(ended?)
 }
 
 /// A thread of its own, which does not keep the process from ending: a read of standard input

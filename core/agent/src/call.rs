@@ -1,4 +1,8 @@
 //! One call of an agent, from the first attempt to the outcome.
+//!
+//! `cairn_agent_commands_total{command, outcome}` counts them: `ok`, `failed` as the agent says,
+//! `refused` for good, `timeout` if the agent took it and no outcome came, `unreachable` if it
+//! did not take it, `error` for a fault on this side. A call that is dropped does not count.
 
 use std::time::Duration;
 
@@ -8,14 +12,21 @@ use reqwest::{
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::debug;
+use tracing::{Instrument as _, debug, info_span};
 
 use crate::{
     Ack, AgentError, Agents,
     pending::{Arrived, Place},
 };
 use cairn_agent_protocol::{AgentCommand, CommandError, CommandHead, Outcome, path};
+use cairn_boot::{metrics::Counters, propagation};
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid, chain};
+
+static COMMANDS: Counters<2> = Counters::new(
+    "cairn_agent_commands_total",
+    "Commands to agents that have ended.",
+    ["command", "outcome"],
+);
 
 /// Which task a call is. The callback addresses are the node's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +68,26 @@ impl Agents {
     /// # Errors
     /// If there is no outcome, or it is malformed.
     pub async fn call<C: AgentCommand>(
+        &self,
+        host: HostUuid,
+        head: Head,
+        command: &C,
+    ) -> Result<Delivered<C::Reply>, AgentError> {
+        let span = info_span!("command", command = C::NAME, %host, task = %head.task);
+        let called = self.send(host, head, command).instrument(span).await;
+        let outcome = match &called {
+            Ok(delivered) if delivered.reply.is_ok() => "ok",
+            Ok(_) => "failed",
+            Err(AgentError::Refused { .. }) => "refused",
+            Err(AgentError::Deadline { .. }) => "timeout",
+            Err(AgentError::NoAddress(_) | AgentError::Unreachable { .. }) => "unreachable",
+            Err(_) => "error",
+        };
+        COMMANDS.add([C::NAME, outcome]);
+        called
+    }
+
+    async fn send<C: AgentCommand>(
         &self,
         host: HostUuid,
         head: Head,
@@ -204,6 +235,7 @@ impl Agents {
             token,
             timeout,
             callbacks,
+            traceparent: propagation::current_traceparent(),
         };
         let json = HeaderValue::from_static("application/json");
         head.to_headers()

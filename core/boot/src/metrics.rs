@@ -19,10 +19,9 @@
 use std::{sync::OnceLock, time::Duration};
 
 use cairn_types::chain;
-pub use prometheus;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector,
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, TextEncoder, core::Collector,
+    default_registry,
 };
 use tracing::error;
 
@@ -31,18 +30,12 @@ const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0,
 ];
 
-/// The registry of the process: register collectors here, or with the macros of [`prometheus`].
-#[must_use]
-pub fn registry() -> &'static Registry {
-    prometheus::default_registry()
-}
-
 /// Every metric of the process, as Prometheus scrapes it (text format 0.0.4).
 #[must_use]
 pub fn render() -> String {
     // It fails only for a family without samples, and `gather` leaves those out.
     TextEncoder::new()
-        .encode_to_string(&registry().gather())
+        .encode_to_string(&default_registry().gather())
         .unwrap_or_default()
 }
 
@@ -159,7 +152,7 @@ fn registered<C: Collector + Clone + 'static>(
     made: prometheus::Result<C>,
 ) -> Option<C> {
     let registered = made.and_then(|collector| {
-        registry().register(Box::new(collector.clone()))?;
+        default_registry().register(Box::new(collector.clone()))?;
         Ok(collector)
     });
     registered
@@ -191,7 +184,11 @@ mod tests {
             "boot_test_seconds_count{what=\"b\"} 1",
             "boot_test 1",
         ] {
-            assert!(render().contains(&format!("{line}\n")), "{line}:\n{}", render());
+            assert!(
+                render().contains(&format!("{line}\n")),
+                "{line}:\n{}",
+                render()
+            );
         }
         drop(first);
         assert!(render().contains("\nboot_test 0\n"), "{}", render());

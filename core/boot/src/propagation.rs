@@ -154,7 +154,10 @@ mod tests {
             hand_on(&call, &mut handed);
             let of_call = handed.clone().unwrap();
             assert_eq!(trace_of(&of_call), parent.trace_id());
-            assert_eq!(call.in_scope(current_traceparent).as_deref(), Some(&*of_call));
+            assert_eq!(
+                call.in_scope(current_traceparent).as_deref(),
+                Some(&*of_call)
+            );
             let other = REMOTE.replace("4bf9", "5bf9");
             let mut handed = Some(Arc::from(other.as_str()));
             call.in_scope(|| hand_on(&info_span!("inner"), &mut handed));

@@ -2,12 +2,16 @@
 //!
 //! A boundary is one commit: the outcome of a step with its rows, and the intent of the next. So
 //! at any moment the log says which step may have done something that has no outcome yet.
+//!
+//! `cairn_flow_steps_total{flow, step, direction, outcome}` counts what steps did: `run` or
+//! `rollback`, `ok` or `failed`; each attempt counts.
 
 mod commit;
 mod state;
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
+use cairn_boot::{metrics::Counters, propagation};
 use cairn_operation::{At, Ending, OperationContext, Point};
 use cairn_proto::{call::Context, fault::Fault};
 use futures::FutureExt as _;
@@ -20,6 +24,12 @@ use crate::{
 };
 
 use state::{State, plan};
+
+static STEPS: Counters<4> = Counters::new(
+    "cairn_flow_steps_total",
+    "Attempts at steps of flows.",
+    ["flow", "step", "direction", "outcome"],
+);
 
 /// Runs the flow to the operation's end.
 pub(crate) async fn run(
@@ -248,6 +258,7 @@ impl Engine<'_> {
             step = step.name(),
             direction = direction.as_str()
         );
+        propagation::hand_on(&span, &mut context.traceparent);
         let effect = async {
             match direction {
                 Direction::Run => step.run(&cx).await,
@@ -256,14 +267,17 @@ impl Engine<'_> {
         };
         // After a panic nothing of the step is used again but what it shares.
         let effect = AssertUnwindSafe(context.scope(effect)).catch_unwind();
-        effect.instrument(span).await.unwrap_or_else(|panic| {
+        let done = effect.instrument(span).await.unwrap_or_else(|panic| {
             let panicked = FlowError::Panicked {
                 step: step.name().to_owned(),
                 panic: panic_text(&*panic).to_owned(),
             };
             error!(error = %panicked, "step panicked");
             Err(panicked.into())
-        })
+        });
+        let outcome = if done.is_ok() { "ok" } else { "failed" };
+        STEPS.add([self.flow.name, step.name(), direction.as_str(), outcome]);
+        done
     }
 
     async fn at(&self, point: Point, step: &str, direction: Direction) {

@@ -315,7 +315,10 @@ async fn reflection_keeps_our_options_and_tells_of_every_resource() {
     };
     let asked = futures::stream::iter([ask]);
     let mut client = ServerReflectionClient::new(router());
-    let answers = client.server_reflection_info(bearer("right", asked)).await.unwrap();
+    let answers = client
+        .server_reflection_info(bearer("right", asked))
+        .await
+        .unwrap();
     let answer = answers.into_inner().next().await.unwrap().unwrap();
     let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
         panic!("{answer:?}");
@@ -328,6 +331,11 @@ async fn reflection_keeps_our_options_and_tells_of_every_resource() {
     let mut pool = prost_reflect::DescriptorPool::new();
     pool.decode_file_descriptor_set(set.as_slice()).unwrap();
     let known = Catalog::of(pool).unwrap();
-    let names = |catalog: &Catalog| catalog.resources().map(|r| r.name.clone()).collect::<Vec<_>>();
+    let names = |catalog: &Catalog| {
+        catalog
+            .resources()
+            .map(|r| r.name.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&known), names(&Catalog::built_in()));
 }

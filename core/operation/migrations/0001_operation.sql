@@ -29,6 +29,7 @@ CREATE TABLE operation_request (
     idempotency_account TEXT,
     idempotency_key TEXT,
     has_log BIGINT NOT NULL,
+    traceparent TEXT,
     result BYTEA,
     status BYTEA,
     UNIQUE (idempotency_account, idempotency_key)

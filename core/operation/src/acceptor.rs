@@ -14,6 +14,7 @@ use crate::{
     OperationError,
     handler::Plan,
     live::{Live, Told},
+    metrics,
     operations::Inner,
     row::{self, NewOperation, Written},
 };
@@ -114,6 +115,7 @@ impl Inner {
                 "an operation that was written cannot be read"
             );
         })?;
+        metrics::accepted(plan.method);
         let live = self.hub.join(live);
         let events = live.follow(0).boxed();
         self.start(live, plan, context, false);

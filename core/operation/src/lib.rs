@@ -17,6 +17,7 @@ mod error;
 mod failpoint;
 mod handler;
 mod live;
+mod metrics;
 mod operations;
 mod recover;
 mod row;

@@ -360,6 +360,7 @@ fn new_operation(
         operation,
         digest: digest_of(method.path, &request),
         key: key.map(|key| (context.account, key.to_string())),
+        traceparent: context.traceparent.clone(),
         request,
     })
 }

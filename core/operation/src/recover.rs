@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::{
     OperationError,
     live::Live,
+    metrics,
     operations::Inner,
     row::{self, Unended},
 };
@@ -27,6 +28,7 @@ impl Inner {
                 operation,
                 request,
                 has_log,
+                traceparent,
             } = unended;
             let uuid = row::parse(&operation.uuid)?;
             if self.hub.get(uuid).is_some_and(|live| live.is_running()) {
@@ -40,6 +42,7 @@ impl Inner {
             let account = operation.account_uuid.parse();
             let mut context =
                 Context::of(account.map_err(|_| row::unreadable(&operation.uuid, "account"))?);
+            context.traceparent = traceparent;
             if let Some(parent) = operation.parent_uuid.as_deref().and_then(|p| held.get(p)) {
                 context.held = parent.clone();
             }
@@ -81,6 +84,7 @@ impl Inner {
             .fail(fault)
             .await?;
         self.hub.remove(live.uuid);
+        metrics::ended(&ending.operation);
         live.end(ending);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The two tables: the resource that everybody sees, and what only its run and repeat need.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cairn_proto::{
     fault::Fault,
@@ -18,6 +20,8 @@ pub(crate) struct NewOperation {
     pub(crate) request: Bytes,
     pub(crate) digest: String,
     pub(crate) key: Option<(AccountUuid, String)>,
+    /// The call's trace, which its runs belong to.
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 /// What became of it.
@@ -46,7 +50,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[NewOperation]) -> Result<Vec<Writ
         let (account, key) = new.key.clone().unzip();
         tx.execute(
             "INSERT INTO operation_request (operation_uuid, sequence, request, request_digest, \
-             idempotency_account, idempotency_key, has_log) VALUES (?, ?, ?, ?, ?, ?, 0)",
+             idempotency_account, idempotency_key, has_log, traceparent) \
+             VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
             vec![
                 (&new.operation.uuid).into(),
                 sequence.into(),
@@ -54,6 +59,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[NewOperation]) -> Result<Vec<Writ
                 (&new.digest).into(),
                 account.into(),
                 key.into(),
+                new.traceparent.as_deref().into(),
             ],
         )
         .await?;
@@ -136,14 +142,16 @@ pub(crate) struct Unended {
     pub(crate) operation: Operation,
     pub(crate) request: Bytes,
     pub(crate) has_log: bool,
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 /// All operations that have not ended, in the order in which they were accepted.
 pub(crate) async fn unended(store: &Store) -> Result<Vec<Unended>, StoreError> {
     let rows = store
         .rows(
-            "SELECT r.operation_uuid, r.request, r.has_log FROM operation_request r \
-             JOIN operation o ON o.uuid = r.operation_uuid WHERE o.state = ? \
+            "SELECT r.operation_uuid, r.request, r.has_log, r.traceparent \
+             FROM operation_request r JOIN operation o ON o.uuid = r.operation_uuid \
+             WHERE o.state = ? \
              ORDER BY r.sequence, r.operation_uuid",
             vec![ACCEPTED.into()],
         )
@@ -163,6 +171,7 @@ pub(crate) async fn unended(store: &Store) -> Result<Vec<Unended>, StoreError> {
                 operation,
                 request: row.bytes(1)?,
                 has_log: row.bool(2)?,
+                traceparent: row.opt_text(3)?.map(Into::into),
             });
         }
     }

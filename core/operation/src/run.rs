@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use cairn_boot::propagation;
 use cairn_proto::{call::Context, fault::Fault, operation::v1alpha1::Progress};
 use cairn_queue::{Slot, Ticket};
 use futures::FutureExt as _;
 use tracing::{Instrument as _, debug, error, info_span, warn};
 
 use crate::{
-    Ending, OperationContext, OperationError, handler::Plan, live::Live, operations::Inner,
+    Ending, OperationContext, OperationError, handler::Plan, live::Live, metrics, operations::Inner,
 };
 
 /// How often one that waits tells its place. Progress only: to start, it is woken.
@@ -63,6 +64,7 @@ impl Inner {
         let held = context.held.clone();
         let cx = self.context(live.clone(), &context, has_log);
         let span = info_span!("operation", %uuid, method = plan.method.path);
+        propagation::hand_on(&span, &mut context.traceparent);
         let run = Run {
             inner: self.clone(),
             live,
@@ -101,11 +103,16 @@ impl Inner {
 
 impl Run {
     async fn finish(mut self) {
-        let (slot, ending) = match self.wait().await {
-            Ok(slot) => (Some(slot), self.work().await),
+        let queue = info_span!("queue", signature = %self.plan.queue.signature);
+        let (slot, ending) = match self.wait().instrument(queue).await {
+            Ok(slot) => {
+                let _running = metrics::running();
+                (Some(slot), self.work().await)
+            }
             Err(interrupted) => (None, self.fail(interrupted.into()).await),
         };
         self.inner.hub.remove(self.live.uuid);
+        metrics::ended(&ending.operation);
         match &ending.outcome {
             Ok(_) => debug!("operation succeeded"),
             Err(fault) => debug!(code = %fault.code, error = fault.message, "operation ended"),
@@ -119,6 +126,7 @@ impl Run {
         let mut tell = tokio::time::interval(TELL_PLACE);
         let mut told = 0;
         let may_end = !self.cx.keeps_log();
+        let _waiting = metrics::waiting();
         loop {
             tokio::select! {
                 biased;

@@ -5,7 +5,7 @@ mod recover;
 mod run;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -32,6 +32,8 @@ use super::*;
 pub(super) struct Shared {
     /// The names of the runs, in the order in which they started.
     pub(super) started: watch::Sender<Vec<String>>,
+    /// The traces that the runs belong to.
+    pub(super) traces: Mutex<Vec<Option<Arc<str>>>>,
     /// A run that holds goes on with a permit.
     pub(super) gate: Semaphore,
     /// For the handler to call itself, in the tests that want that: it keeps itself alive so.
@@ -80,6 +82,8 @@ impl Handler for Create {
         cx: &OperationContext,
         spec: Arc<CreateZoneRequest>,
     ) -> Result<Ended<Zone>, Fault> {
+        let trace = Context::current().traceparent;
+        self.shared.traces.lock().unwrap().push(trace);
         self.shared
             .started
             .send_modify(|started| started.push(spec.name.clone()));
@@ -151,6 +155,7 @@ impl World {
         let store = store(&dir).await;
         let shared = Arc::new(Shared {
             started: watch::Sender::default(),
+            traces: Mutex::default(),
             gate: Semaphore::new(0),
             operations: OnceLock::new(),
         });

@@ -1,4 +1,5 @@
 //! An OpenTelemetry collector, to see which spans processes export.
+#![expect(clippy::unwrap_used, reason = "a test fails where it cannot listen")]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -42,6 +43,9 @@ pub struct Exported {
 
 impl Collector {
     /// Starts to listen.
+    ///
+    /// # Panics
+    /// If it cannot.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,6 +71,9 @@ impl Collector {
     }
 
     /// Waits until the spans that came are as `condition` says, and returns them.
+    ///
+    /// # Panics
+    /// With the spans that came, if they are not within `limit`.
     pub async fn wait_for(
         &self,
         limit: Duration,
@@ -95,7 +102,10 @@ impl TraceService for Sink {
                 .into_iter()
                 .find_map(|(name, value)| (name == "service.name").then_some(value))
                 .unwrap_or_default();
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let spans = resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans);
             let spans: Vec<_> = spans.map(|span| exported(&service, span)).collect();
             self.0.send_modify(|all| all.extend(spans));
         }

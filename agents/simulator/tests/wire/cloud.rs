@@ -325,6 +325,7 @@ pub(crate) async fn post(
         token,
         timeout,
         callbacks: Vec::new(),
+        traceparent: None,
     };
     let mut request = client.post(url).body("{}");
     for (name, value) in head.to_headers() {

@@ -1,6 +1,6 @@
 //! The simulator's own process, with its controls.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -10,6 +10,11 @@ use tokio::{
 
 use crate::cloud::{Cloud, head, volume};
 use cairn_agent_protocol::{CommandErrorCode, Connect};
+use cairn_boot::{
+    Spanned,
+    telemetry::{self, TelemetryConfig},
+};
+use cairn_testkit::{Collector, Exported};
 use cairn_types::HostUuid;
 
 struct Child {
@@ -19,11 +24,11 @@ struct Child {
 }
 
 impl Child {
-    fn start(dir: &Path) -> Self {
+    fn start(dir: &Path, otlp_endpoint: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_cairn-simulator"))
             .arg("--dir")
             .arg(dir)
-            .arg("--keep-vms")
+            .args(["--keep-vms", "--otlp-endpoint", otlp_endpoint])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -70,8 +75,17 @@ impl Child {
 
 #[tokio::test]
 async fn the_process_is_controlled_by_its_input_and_keeps_its_hosts() {
+    let collector = Collector::start().await;
+    let at = 0..0;
+    let telemetry = telemetry::start(&TelemetryConfig {
+        log: Spanned::new(at.clone(), "warn".to_owned()),
+        otlp_endpoint: Some(Spanned::new(at, collector.endpoint())),
+        service_name: "node".to_owned(),
+        ..TelemetryConfig::default()
+    })
+    .unwrap();
     let cloud = Cloud::new().await;
-    let mut child = Child::start(&cloud.agent_dir());
+    let mut child = Child::start(&cloud.agent_dir(), &collector.endpoint());
     let address = child.listening().await;
     let host = HostUuid::generate();
     let size = json!({"cpu_count": 3, "memory_bytes": 5});
@@ -138,7 +152,7 @@ async fn the_process_is_controlled_by_its_input_and_keeps_its_hosts() {
     assert!(child.ask(json!({"dance": {}})).await["error"].is_string());
     child.stop().await;
 
-    let mut child = Child::start(&cloud.agent_dir());
+    let mut child = Child::start(&cloud.agent_dir(), &collector.endpoint());
     cloud.agents.set_address(host, child.listening().await);
     cloud.heard_of(host, 2).await;
     let hosts = child.ask(json!({"list": "hosts"})).await;
@@ -147,4 +161,19 @@ async fn the_process_is_controlled_by_its_input_and_keeps_its_hosts() {
         "{hosts}"
     );
     child.stop().await;
+
+    // Both processes sent what they had when they stopped.
+    telemetry.shutdown().await;
+    let task_of = |span: &Exported| {
+        let task = span.fields.iter().find(|(name, _)| name == "task");
+        task.is_some_and(|(_, task)| *task == failed.task.to_string())
+    };
+    let spans = collector.wait_for(Duration::ZERO, |_| true).await;
+    let of = |name| spans.iter().find(|s| s.name == name && task_of(s)).unwrap();
+    let (command, task) = (of("command"), of("task"));
+    assert_eq!(
+        (&*command.service, &*task.service),
+        ("node", "cairn-simulator")
+    );
+    assert_eq!((&task.trace, &task.parent), (&command.trace, &command.id));
 }

@@ -25,7 +25,11 @@ use tonic::{
 };
 use tower::Service;
 
-use super::{auth::Caller, codec::BytesCodec, metrics::{self, Measured}};
+use super::{
+    auth::Caller,
+    codec::BytesCodec,
+    metrics::{self, Measured},
+};
 
 #[derive(Clone)]
 pub(super) struct Gateway {

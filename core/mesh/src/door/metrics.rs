@@ -135,3 +135,34 @@ fn name(code: Code) -> &'static str {
         Code::Unauthenticated => "Unauthenticated",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cairn_boot::metrics::render;
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_counts_as_what_it_ended_with() {
+        let pending = stream::iter([Ok(1)]).chain(stream::pending());
+        let left = Measured::start("/left").stream(Ok(pending.boxed()));
+        assert!(left.unwrap().next().await.is_some());
+
+        let failing = stream::iter([Ok(1), Err(Status::not_found("it"))]);
+        let failed = Measured::start("/failed").stream(Ok(failing.boxed()));
+        assert_eq!(failed.unwrap().count().await, 2);
+
+        let whole = Measured::start("/whole").stream(Ok(stream::iter([Ok(1)]).boxed()));
+        assert_eq!(whole.unwrap().count().await, 1);
+
+        for (method, code) in [
+            ("/left", "Cancelled"),
+            ("/failed", "NotFound"),
+            ("/whole", "Ok"),
+        ] {
+            let line = format!("cairn_calls_total{{code=\"{code}\",method=\"{method}\"}} 1\n");
+            assert!(render().contains(&line), "{line}:\n{}", render());
+        }
+    }
+}

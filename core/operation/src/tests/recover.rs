@@ -105,6 +105,23 @@ async fn a_child_goes_on_in_the_queue_of_its_parent() {
 }
 
 #[tokio::test]
+async fn it_belongs_to_the_trace_of_its_call_after_the_start_too() {
+    let world = World::new().await;
+    let mut context = Context::of(AccountUuid::ADMIN);
+    let trace: Arc<str> = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
+    context.traceparent = Some(trace.clone());
+    let call = context.scope(world.accept("hold", "a")).await;
+    world.shared.wait_started("hold", 1).await;
+    assert_eq!(*world.shared.traces.lock().unwrap(), [Some(trace.clone())]);
+    let world = world.restart().await;
+    world.shared.wait_started("hold", 1).await;
+    assert_eq!(*world.shared.traces.lock().unwrap(), [Some(trace)]);
+    world.shared.gate.add_permits(1);
+    let ended = world.end(call.uuid()).await;
+    assert_eq!(ended.state(), OperationState::Succeeded);
+}
+
+#[tokio::test]
 async fn a_cancelled_one_that_had_no_log_ends_after_the_start() {
     let world = World::new().await;
     let uuid = world.accept("hold", "a").await.uuid();

@@ -1,0 +1,138 @@
+//! Networks, storages, operations and the generic query.
+
+use cairn_proto::{
+    network::v1alpha1::{
+        AttachL2NetworkToClusterRequest, CreateIpRangeRequest, CreateL2NetworkRequest,
+        CreateL3NetworkRequest,
+    },
+    query::v1alpha1::QueryRequest,
+    storage::v1alpha1::{
+        AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
+    },
+};
+
+use super::{Case, MISSING, case};
+
+pub(super) fn cases() -> Vec<Case> {
+    [networks(), ranges(), storages()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn name() -> String {
+    "x".to_owned()
+}
+
+fn uuid() -> String {
+    MISSING.to_owned()
+}
+
+fn networks() -> Vec<Case> {
+    let l2 = |physical_interface: &str, r#type| CreateL2NetworkRequest {
+        name: name(),
+        zone_uuid: uuid(),
+        physical_interface: physical_interface.to_owned(),
+        r#type,
+        ..Default::default()
+    };
+    let attach = AttachL2NetworkToClusterRequest {
+        uuid: uuid(),
+        cluster_uuid: "c1".to_owned(),
+    };
+    let l3 = CreateL3NetworkRequest {
+        name: name(),
+        l2_network_uuid: uuid(),
+        ..Default::default()
+    };
+    let query = QueryRequest {
+        resource: "zonne".into(),
+        query: None,
+    };
+    vec![
+        case(l2("eth0", 0), "type", "NoVlan"),
+        case(l2("an-interface-too-long", 1), "physical_interface", "15"),
+        case(l2("eth 0", 1), "physical_interface", ""),
+        case(l2("eth0", 1), "zone_uuid", "there is no zone"),
+        case(attach, "cluster_uuid", "is not a uuid"),
+        case(l3, "l2_network_uuid", "there is no l2-network"),
+        case(query, "resource", "zone"),
+    ]
+}
+
+fn ranges() -> Vec<Case> {
+    let range = |start: &str, end: &str, prefix_length, gateway: &str| CreateIpRangeRequest {
+        name: name(),
+        l3_network_uuid: uuid(),
+        start_ip: start.to_owned(),
+        end_ip: end.to_owned(),
+        prefix_length,
+        gateway: gateway.to_owned(),
+        ..Default::default()
+    };
+    vec![
+        case(range("10.0.0", "10.0.0.9", 24, "10.0.0.1"), "start_ip", ""),
+        case(
+            range("10.0.0.5", "10.0.0.9", 31, "10.0.0.1"),
+            "prefix_length",
+            "give 8 to 30",
+        ),
+        case(
+            range("10.0.0.0", "10.0.0.9", 24, "10.0.0.1"),
+            "start_ip",
+            "the address of network",
+        ),
+        case(
+            range("10.0.0.5", "10.0.0.255", 24, "10.0.0.1"),
+            "end_ip",
+            "broadcast",
+        ),
+        case(range("10.0.0.9", "10.0.0.5", 24, "10.0.0.1"), "end_ip", ""),
+        case(
+            range("10.0.0.5", "10.0.1.9", 24, "10.0.0.1"),
+            "end_ip",
+            "outside of 10.0.0.0/24",
+        ),
+        case(range("10.0.0.5", "10.0.0.9", 24, "10.0.0.7"), "gateway", ""),
+        case(
+            range("10.0.0.5", "10.0.0.9", 24, "10.0.1.1"),
+            "gateway",
+            "outside of",
+        ),
+        case(
+            range("10.0.0.5", "10.0.0.9", 24, "10.0.0.1"),
+            "l3_network_uuid",
+            "there is no",
+        ),
+    ]
+}
+
+fn storages() -> Vec<Case> {
+    let storage = |path: &str, r#type| CreatePrimaryStorageRequest {
+        name: name(),
+        zone_uuid: uuid(),
+        r#type,
+        path: path.to_owned(),
+        ..Default::default()
+    };
+    let attach = AttachPrimaryStorageToClusterRequest {
+        uuid: uuid(),
+        cluster_uuid: String::new(),
+    };
+    let image = |url: &str, size_bytes, sha256: &str| CreateImageRequest {
+        name: name(),
+        url: url.to_owned(),
+        size_bytes,
+        sha256: sha256.to_owned(),
+        ..Default::default()
+    };
+    vec![
+        case(storage("/pool", 0), "type", "Local"),
+        case(storage("pool", 1), "path", ""),
+        case(storage("/pool", 1), "zone_uuid", "there is no zone"),
+        case(attach, "cluster_uuid", "is missing"),
+        case(image("ftp://x/y", 1 << 30, ""), "url", "http"),
+        case(image("file:///x", 1, ""), "size_bytes", "give 1048576 to"),
+        case(image("file:///x", 1 << 30, "abc"), "sha256", "64"),
+    ]
+}
