@@ -65,6 +65,7 @@ impl Stage {
             }
             Self::Test => {
                 tools::nextest()?;
+                tools::host()?;
                 run_command(&mut cargo(&["test", "--doc", "--workspace"]))?;
                 run_command(&mut cargo(&["nextest", "run", "--workspace"]))
             }

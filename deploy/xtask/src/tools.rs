@@ -26,6 +26,53 @@ const NPM: Debian = Debian {
     packages: &["npm"],
 };
 
+/// What the tests of a real host start, by a program of each package. The release's name makes
+/// apt take the qemu-utils that fits its qemu-system-x86 where a newer one is installed.
+const HOST: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("ip", "iproute2"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("busybox", "busybox-static"),
+    ("nsenter", "util-linux"),
+    ("sysctl", "procps"),
+];
+
+/// Makes sure that everything is there that a host for virtual machines runs.
+pub(crate) fn host() -> Result<(), XtaskError> {
+    let missing = HOST.iter().find(|(program, _)| !on_path(program));
+    let Some((program, _)) = missing else {
+        return Ok(());
+    };
+    let release = release_name();
+    let packages: Vec<String> = HOST
+        .iter()
+        .map(|(_, package)| match (*package, &release) {
+            ("qemu-utils", Some(release)) => format!("qemu-utils/{release}"),
+            (package, _) => package.to_owned(),
+        })
+        .collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    install(program, &packages)
+}
+
+/// Debian's name of the release: `bookworm`.
+fn release_name() -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(line.trim_matches('"').to_owned())
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(system)
+        .any(|folder| folder.join(program).is_file())
+}
+
 /// Makes sure that `cargo nextest` is there, in whatever version.
 pub(crate) fn nextest() -> Result<(), XtaskError> {
     if answers(&mut cargo(&["nextest", "--version"])) {
@@ -101,20 +148,28 @@ fn debian(need: &Debian) -> Result<(), XtaskError> {
     if version(need.program).is_some() {
         return Ok(());
     }
+    install(need.program, need.packages)
+}
+
+fn install(program: &'static str, packages: &[&str]) -> Result<(), XtaskError> {
+    let options = [
+        "install",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        "--allow-downgrades",
+    ];
     let root = try_ask(&mut command("id", &["-u"])).as_deref() == Some("0");
     if !root || version("apt-get").is_none() {
-        let install = format!("as root: apt-get install {}", need.packages.join(" "));
-        return Err(XtaskError::Missing {
-            program: need.program,
-            install,
-        });
+        let install = format!(
+            "as root: apt-get {} {}",
+            options.join(" "),
+            packages.join(" ")
+        );
+        return Err(XtaskError::Missing { program, install });
     }
     apt(&["update", "--quiet"])?;
-    apt(&[
-        &["install", "--yes", "--quiet", "--no-install-recommends"],
-        need.packages,
-    ]
-    .concat())
+    apt(&[&options, packages].concat())
 }
 
 fn apt(arguments: &[&str]) -> Result<(), XtaskError> {
