@@ -219,9 +219,7 @@ fn arguments(folder: &Path, command: &ApplyDhcp) -> Vec<String> {
         let (network, mask) = (Ipv4Addr::from(address & mask), Ipv4Addr::from(mask));
         ranges.insert(format!("--dhcp-range={network},static,{mask},12h"));
         let mut option = |name: &str, value: &str| {
-            arguments.push(format!(
-                "--dhcp-option=tag:s{number},option:{name},{value}"
-            ));
+            arguments.push(format!("--dhcp-option=tag:s{number},option:{name},{value}"));
         };
         option("router", &subnet.gateway);
         if let Some(domain) = &subnet.domain_name {

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use crate::Simulator;
 use cairn_agent_protocol::{
-    Agent, AgentCommand as _, CacheImage, CommandError, Connect, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus, ImageFacts,
-    PoolFacts, PoolSpace, RebootVm, StartVm, StopVm, TaskContext, VmFacts, VolumeFacts,
+    Agent, AgentCommand as _, ApplyDhcp, CacheImage, CommandError, Connect, CreateVolume,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus,
+    ImageFacts, PoolFacts, PoolSpace, RebootVm, StartVm, StopVm, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -78,6 +78,11 @@ impl Agent for Simulator {
             state.delete_bridge(&command)
         })
         .await
+    }
+
+    async fn apply_dhcp(&self, cx: &TaskContext, command: ApplyDhcp) -> Result<(), CommandError> {
+        self.run(ApplyDhcp::NAME, cx, |state| state.apply_dhcp(command))
+            .await
     }
 
     async fn create_volume(

@@ -6,6 +6,7 @@
 
 mod agent;
 mod control;
+mod dhcp;
 mod fault;
 mod pool;
 mod record;
@@ -13,6 +14,7 @@ mod simulator;
 mod state;
 
 pub use control::Control;
+pub use dhcp::DhcpState;
 pub use fault::{Fault, FaultEffect};
 pub use pool::ImageState;
 pub use record::{Record, RecordOutcome};

@@ -13,7 +13,7 @@ use cairn_agent_protocol::{
 };
 use cairn_types::{Coded, ErrorCode, HostUuid, Uuid};
 
-use crate::ImageState;
+use crate::{DhcpState, ImageState};
 
 /// A kept state that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,9 @@ pub struct HostState {
     /// Its bridges, and the interface of each.
     #[serde(default)]
     pub bridges: BTreeMap<String, String>,
+    /// What it serves by DHCP, by bridge.
+    #[serde(default)]
+    pub dhcp: BTreeMap<String, DhcpState>,
     /// Its virtual machines, running or not.
     pub vms: BTreeMap<Uuid, VmState>,
     next_pid: u32,
@@ -119,6 +122,7 @@ impl HostState {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             bridges: BTreeMap::new(),
+            dhcp: BTreeMap::new(),
             vms: BTreeMap::new(),
             next_pid: 1000,
         }

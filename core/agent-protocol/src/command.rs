@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    CacheImage, CommandError, CommandErrorCode, CreateVolume, DeleteBridge, DeleteImage,
+    ApplyDhcp, CacheImage, CommandError, CommandErrorCode, CreateVolume, DeleteBridge, DeleteImage,
     DeleteVolume, DestroyVm, EnsureBridge, HostStatus, ImageFacts, PoolFacts, PoolSpace, RebootVm,
     StartVm, StopVm, VmFacts, VolumeFacts,
 };
@@ -157,6 +157,8 @@ commands! {
     ensure_bridge = "ensure-bridge": EnsureBridge => ();
     /// Removes a bridge; none there is a success.
     delete_bridge = "delete-bridge": DeleteBridge => ();
+    /// Has a bridge's addresses served as said; what is so already is a success.
+    apply_dhcp = "apply-dhcp": ApplyDhcp => ();
     /// Makes a volume; one that is there with this size is a success.
     create_volume = "create-volume": CreateVolume => VolumeFacts;
     /// Removes a volume; none there is a success.

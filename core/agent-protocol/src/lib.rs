@@ -7,6 +7,7 @@
 
 mod bridge;
 mod command;
+mod dhcp;
 mod head;
 mod message;
 pub mod path;
@@ -17,6 +18,7 @@ pub use bridge::{DeleteBridge, EnsureBridge};
 pub use command::{
     Agent, AgentCommand, Command, CommandParseError, Connect, HostFacts, TaskContext,
 };
+pub use dhcp::{ApplyDhcp, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
 pub use message::{
     CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport, Pong,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cairn_boot::metrics::Counters;
 use cairn_operation::{OperationContext, decode_fault, encode_fault};
 use cairn_proto::fault::Fault;
 use cairn_store::{Store, StoreError, Tx, Value};
@@ -13,6 +14,12 @@ use cairn_types::OperationUuid;
 use prost::Message as _;
 
 use crate::{Bag, Direction, FlowError};
+
+static RECORDS: Counters<0> = Counters::new(
+    "cairn_flow_log_records_total",
+    "Records written to the logs of flows.",
+    [],
+);
 
 /// What an entry of the log says of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +129,9 @@ impl Append {
             OperationContext::mark_log(tx, self.operation).await?;
         }
         let time = micros_now();
+        for _ in &self.entries {
+            RECORDS.add([]);
+        }
         for (sequence, entry) in (self.sequence..).zip(&self.entries) {
             tx.execute(
                 "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \

@@ -3,7 +3,8 @@
 //! Services call each other through generated clients that hold a [`Mesh`] and nothing else.
 //! [`LocalMesh`] is what stands behind that handle in a node: a stack of layers that every call
 //! passes, and the services of this process as its end. [`door`] is the public listener: it
-//! names the caller, then hands the call to the same stack.
+//! names the caller, then hands the call to the same stack. [`Extension`]s are what services of
+//! this process add to the work of others.
 //!
 //! An in-process call keeps the promises of a remote one: its deadline holds, dropping it
 //! before acceptance cancels it, a panic is an error of that call only, and calls nested in
@@ -18,8 +19,8 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let mesh = LocalMesh::new(Uuid::now_v7());
 //! let zones = ZoneClient::new(mesh.handle());
-//! // mesh.serve(vec![Arc::new(ZoneDispatch(Arc::new(my_zone_service)))]) would come here.
-//! mesh.serve(vec![]).unwrap();
+//! // mesh.serve(vec![Arc::new(ZoneDispatch(Arc::new(my_zone_service)))], vec![]) would come here.
+//! mesh.serve(vec![], vec![]).unwrap();
 //! let refused = zones.get_zone(GetZoneRequest::default()).await.unwrap_err();
 //! assert_eq!(refused.code(), tonic::Code::Unimplemented);
 //! # }
@@ -30,5 +31,5 @@ mod layer;
 mod local;
 mod stack;
 
-pub use cairn_proto::call::Mesh;
+pub use cairn_proto::call::{Extension, Mesh};
 pub use stack::{LocalMesh, ServeError};

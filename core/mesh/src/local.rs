@@ -53,13 +53,18 @@ impl Service<Call> for Local {
     fn call(&mut self, call: Call) -> Guarded {
         let Call {
             method,
+            implementer,
             context,
             payload,
             ..
         } = call;
-        let running = match self.0.service(method.service) {
-            Some(served) => {
-                let dispatch = Arc::clone(&served.dispatch);
+        let dispatch = match implementer {
+            Some(implementer) => self.0.extension(method.service, &implementer),
+            None => self.0.service(method.service).map(|it| &it.dispatch),
+        };
+        let running = match dispatch {
+            Some(dispatch) => {
+                let dispatch = Arc::clone(dispatch);
                 // Lazy: the handler's own code runs inside the guard, in the call's context.
                 context
                     .scope(async move { dispatch.dispatch(method, payload).await })

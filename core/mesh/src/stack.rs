@@ -1,12 +1,12 @@
 //! The stack of a node: which layers a call passes, and in which order.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock},
     task::{Context as TaskContext, Poll},
 };
 
-use cairn_proto::call::{Answer, BoxFuture, Call, Caller, Dispatch, Mesh, Method};
+use cairn_proto::call::{Answer, BoxFuture, Call, Caller, Dispatch, Extension, Mesh, Method};
 use cairn_ring::Ring;
 use cairn_types::Uuid;
 use tonic::Status;
@@ -32,6 +32,14 @@ pub enum ServeError {
     /// Two implementations of one service.
     #[error("service {0} is given twice")]
     Twice(&'static str),
+    /// Two implementations of one extension point by one name.
+    #[error("{implementer} is given twice for {point}")]
+    ImplementerTwice {
+        /// The extension point.
+        point: &'static str,
+        /// Who implements it.
+        implementer: &'static str,
+    },
     /// Services were given before.
     #[error("the services of this node were given before")]
     Again,
@@ -41,7 +49,14 @@ pub enum ServeError {
 /// after the services were made: they need a handle to the mesh that they are part of.
 pub(crate) struct Registry {
     pub(crate) node: Uuid,
-    services: OnceLock<HashMap<&'static str, Served>>,
+    here: OnceLock<Here>,
+}
+
+#[derive(Default)]
+struct Here {
+    services: HashMap<&'static str, Served>,
+    /// Those who implement an extension point, by their names.
+    extensions: HashMap<&'static str, BTreeMap<&'static str, Arc<dyn Dispatch>>>,
 }
 
 pub(crate) struct Served {
@@ -51,7 +66,17 @@ pub(crate) struct Served {
 
 impl Registry {
     pub(crate) fn service(&self, name: &str) -> Option<&Served> {
-        self.services.get()?.get(name)
+        self.here.get()?.services.get(name)
+    }
+
+    pub(crate) fn extension(&self, point: &str, implementer: &str) -> Option<&Arc<dyn Dispatch>> {
+        self.here.get()?.extensions.get(point)?.get(implementer)
+    }
+
+    fn implementers(&self, point: &str) -> Vec<Arc<str>> {
+        let known = self.here.get().and_then(|here| here.extensions.get(point));
+        let names = known.into_iter().flat_map(BTreeMap::keys);
+        names.map(|name| Arc::from(*name)).collect()
     }
 }
 
@@ -62,18 +87,23 @@ impl LocalMesh {
         Self {
             registry: Arc::new(Registry {
                 node,
-                services: OnceLock::new(),
+                here: OnceLock::new(),
             }),
         }
     }
 
-    /// Opens the services to calls. Until then every call is answered `Unimplemented`.
+    /// Opens the services to calls, and those that implement the extension points of others. Until
+    /// then every call is answered `Unimplemented`, and nobody implements anything.
     ///
     /// # Errors
-    /// [`ServeError`] if it was done before, or a service is given twice.
-    pub fn serve(&self, services: Vec<Arc<dyn Dispatch>>) -> Result<(), ServeError> {
+    /// [`ServeError`] if it was done before, or a service or an implementer is given twice.
+    pub fn serve(
+        &self,
+        services: Vec<Arc<dyn Dispatch>>,
+        extensions: Vec<Extension>,
+    ) -> Result<(), ServeError> {
         let ring = Ring::new(EPOCH, &[self.registry.node]);
-        let mut map = HashMap::new();
+        let mut here = Here::default();
         for dispatch in services {
             let Some(name) = dispatch.methods().first().map(|method| method.service) else {
                 continue;
@@ -82,14 +112,24 @@ impl LocalMesh {
                 dispatch,
                 ring: ring.clone(),
             };
-            if map.insert(name, served).is_some() {
+            if here.services.insert(name, served).is_some() {
                 return Err(ServeError::Twice(name));
             }
         }
-        self.registry
-            .services
-            .set(map)
-            .map_err(|_| ServeError::Again)
+        for Extension {
+            implementer,
+            dispatch,
+        } in extensions
+        {
+            let Some(point) = dispatch.methods().first().map(|method| method.service) else {
+                continue;
+            };
+            let implementers = here.extensions.entry(point).or_default();
+            if implementers.insert(implementer, dispatch).is_some() {
+                return Err(ServeError::ImplementerTwice { point, implementer });
+            }
+        }
+        self.registry.here.set(here).map_err(|_| ServeError::Again)
     }
 
     /// The epoch of the ring: the fencing token of what this node changes outside.
@@ -100,16 +140,17 @@ impl LocalMesh {
 
     /// What this node serves.
     pub fn methods(&self) -> impl Iterator<Item = &'static Method> {
-        let services = self.registry.services.get().into_iter().flatten();
-        services.flat_map(|(_, served)| served.dispatch.methods())
+        let here = self.registry.here.get().into_iter();
+        let services = here.flat_map(|here| here.services.values());
+        services.flat_map(|served| served.dispatch.methods())
     }
 
     /// The handle that clients are made from.
     #[must_use]
     pub fn handle(&self) -> Mesh {
-        Mesh::new(Stack(
+        Mesh::new(Stack {
             // Opens the span that what the call does belongs to.
-            TraceLayer.layer(
+            layers: TraceLayer.layer(
                 // Ends the wait at the deadline.
                 DeadlineLayer.layer(
                     // Asks the ring for the owner.
@@ -118,12 +159,16 @@ impl LocalMesh {
                         .layer(Local::new(Arc::clone(&self.registry))),
                 ),
             ),
-        ))
+            registry: Arc::clone(&self.registry),
+        })
     }
 }
 
 /// A tower stack as the caller behind a [`Mesh`].
-struct Stack<S>(S);
+struct Stack<S> {
+    layers: S,
+    registry: Arc<Registry>,
+}
 
 impl<S> Caller for Stack<S>
 where
@@ -131,7 +176,11 @@ where
     S::Future: Send + 'static,
 {
     fn call(&self, call: Call) -> BoxFuture<Result<Answer, Status>> {
-        Box::pin(self.0.clone().oneshot(call))
+        Box::pin(self.layers.clone().oneshot(call))
+    }
+
+    fn implementers(&self, service: &str) -> Vec<Arc<str>> {
+        self.registry.implementers(service)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Compiles `proto/` without protoc, and writes beside tonic's code what Cairn needs of it: for
-//! each service a client over the mesh and a dispatcher ([`mesh`]), and for each resource, its
-//! requests and its responses the traits that let one piece of code serve all ([`traits`]).
+//! each service a client over the mesh and a dispatcher ([`mesh`]), for each extension point a
+//! client of all who implement it ([`ext`]), and for each resource, its requests and its responses
+//! the traits that let one piece of code serve all ([`traits`]).
 
+mod ext;
 mod mesh;
 mod names;
 mod serve;
@@ -73,7 +75,7 @@ impl ServiceGenerator for Generator {
         let full_name = format!("{}.{}", service.package, service.proto_name);
         let code = mesh::code(&service, &full_name, &self.pool).and_then(|mesh| {
             let serve = serve::code(&service, &full_name, &self.pool)?;
-            Ok(mesh + &serve)
+            Ok(mesh + &serve + &ext::code(&service, &full_name, &self.pool)?)
         });
         self.tonic.generate(service, buf);
         // What a proto breaks is told where the code would be.

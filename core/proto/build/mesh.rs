@@ -8,13 +8,13 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 use crate::names::{flag, option, snake};
 
 /// The routing key of a request: its field's Rust name, number, and whether it may be assigned.
-struct Key {
+pub(crate) struct Key {
     field: String,
     number: u32,
     assigned: bool,
 }
 
-fn key_of(message: &MessageDescriptor) -> Result<Option<Key>, String> {
+pub(crate) fn key_of(message: &MessageDescriptor) -> Result<Option<Key>, String> {
     let mut key = None;
     for field in message.fields() {
         let options = field.options();
@@ -55,7 +55,9 @@ pub(crate) fn code(
         .strip_suffix("Service")
         .ok_or("a service's name ends in Service")?;
     let module = snake(&service.name);
-    let internal = service.package.contains(".internal.");
+    let internal = [".internal.", ".ext."]
+        .iter()
+        .any(|p| service.package.contains(p));
     let mut statics = String::new();
     let mut client = String::new();
     let mut arms = String::new();

@@ -14,6 +14,8 @@ use futures::{StreamExt as _, stream::BoxStream};
 use prost::Message;
 use tonic::Status;
 
+use crate::fault::Fault;
+
 pub use context::Context;
 pub use payload::{KeyError, Payload, assign_key_encoded, key_encoded};
 
@@ -31,7 +33,7 @@ pub struct Method {
     pub path: &'static str,
     /// The answer is a stream.
     pub streaming: bool,
-    /// Only for services; the public listener does not serve it.
+    /// Only for services, as an extension point is; the public listener does not serve it.
     pub internal: bool,
     /// The request's field that the call is routed by.
     pub key: Option<KeyField>,
@@ -61,6 +63,8 @@ pub struct Call {
     pub method: &'static Method,
     /// The bytes that decide the owner; none: any node that runs the service.
     pub key: Option<String>,
+    /// Who of those that implement an extension point is called.
+    pub implementer: Option<Arc<str>>,
     /// For whom, until when, on behalf of what.
     pub context: Context,
     /// The request.
@@ -77,6 +81,7 @@ impl Call {
         Self {
             method,
             key,
+            implementer: None,
             context: Context::current(),
             payload: Payload::typed(request),
         }
@@ -107,6 +112,7 @@ impl Call {
         Ok(Self {
             method,
             key,
+            implementer: None,
             context,
             payload: Payload::Encoded(bytes),
         })
@@ -159,10 +165,24 @@ pub trait Dispatch: Send + Sync + 'static {
     ) -> BoxFuture<Result<Answer, Status>>;
 }
 
+/// An implementation of an extension point: a service of a package `….ext.…`.
+pub struct Extension {
+    /// Its name, by which it is called, and in whose order: `flat-dhcp`.
+    pub implementer: &'static str,
+    /// The implementation.
+    pub dispatch: Arc<dyn Dispatch>,
+}
+
 /// Takes a call to its service. Implemented once, by the mesh.
 pub trait Caller: Send + Sync + 'static {
     /// Makes the call.
     fn call(&self, call: Call) -> BoxFuture<Result<Answer, Status>>;
+
+    /// Who implements an extension point, in the order of their names. From outside of the cloud
+    /// nobody is seen to.
+    fn implementers(&self, _service: &str) -> Vec<Arc<str>> {
+        Vec::new()
+    }
 }
 
 /// The way to every service of the cloud; cheap to clone.
@@ -182,6 +202,12 @@ impl Mesh {
     pub fn call(&self, call: Call) -> BoxFuture<Result<Answer, Status>> {
         self.0.call(call)
     }
+
+    /// Who implements an extension point, in the order of their names.
+    #[must_use]
+    pub fn implementers(&self, service: &str) -> Vec<Arc<str>> {
+        self.0.implementers(service)
+    }
 }
 
 impl fmt::Debug for Mesh {
@@ -195,6 +221,25 @@ pub fn assign_key(key: &mut String) {
     if key.is_empty() {
         *key = Context::current().new_key();
     }
+}
+
+/// Calls every implementer of an extension point, one after the other; for generated code.
+///
+/// # Errors
+/// That of the first that fails, with its name.
+pub async fn each<M: Rpc>(mesh: &Mesh, request: M) -> Result<Vec<M::Response>, Status> {
+    let mut answers = Vec::new();
+    for implementer in mesh.implementers(M::METHOD.service) {
+        let mut call = Call::new(M::METHOD, None, request.clone());
+        call.implementer = Some(Arc::clone(&implementer));
+        let answer = mesh.call(call).await.and_then(typed::<M::Response>);
+        answers.push(answer.map_err(|status| {
+            let mut fault = Fault::from_status(&status);
+            fault.message = format!("{implementer}: {}", fault.message);
+            fault
+        })?);
+    }
+    Ok(answers)
 }
 
 /// The typed answer of a unary rpc; for generated code.

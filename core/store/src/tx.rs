@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_boot::metrics::Counters;
 use cairn_proto::meta::{Catalog, Resource, ResourceType};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
@@ -13,6 +14,12 @@ use crate::{
     tables::Tables,
     wire,
 };
+
+static COMMITS: Counters<0> = Counters::new(
+    "cairn_store_commits_total",
+    "Transactions committed; the writes of many callers share one.",
+    [],
+);
 
 /// What [`Store::write`](crate::Store::write) hands to its closure: the database as it will be
 /// when the write is committed.
@@ -306,6 +313,9 @@ impl Tx {
             let sql = if keep { "COMMIT" } else { "ROLLBACK" };
             self.control(sql).await?;
             self.begun = false;
+            if keep {
+                COMMITS.add([]);
+            }
         }
         Ok(())
     }

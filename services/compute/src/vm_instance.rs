@@ -9,6 +9,7 @@ mod create;
 mod destroy;
 mod devices;
 mod hypervisor;
+mod instantiation;
 mod lifecycle;
 mod observed;
 mod placement;
@@ -16,13 +17,16 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
-use cairn_agent::{Agents, Delivered, Head};
+use cairn_agent::{Ack, Agents, Delivered, Head};
 use cairn_agent_protocol::{AgentCommand, CommandErrorCode};
 use cairn_flow::{FlowError, StepContext};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::Mesh,
-    compute::v1alpha1::{UpdateVmInstanceRequest, VmInstance},
+    compute::{
+        ext::v1alpha1::VmInstantiationExtensions,
+        v1alpha1::{UpdateVmInstanceRequest, VmInstance},
+    },
     crud::{Check, Keyed},
     fault::Fault,
     meta::Resource as _,
@@ -40,6 +44,7 @@ pub(crate) struct Vms {
     pub(crate) networks: NetworkInternalClient,
     pub(crate) storages: StorageInternalClient,
     pub(crate) volumes: VolumeClient,
+    pub(crate) instantiation: VmInstantiationExtensions,
     pub(crate) token: u64,
 }
 
@@ -50,6 +55,7 @@ impl Vms {
             networks: NetworkInternalClient::new(mesh.clone()),
             storages: StorageInternalClient::new(mesh.clone()),
             volumes: VolumeClient::new(mesh.clone()),
+            instantiation: VmInstantiationExtensions::new(mesh.clone()),
             token,
         })
     }
@@ -86,15 +92,15 @@ fn uuid(text: &str) -> Result<Uuid, Fault> {
 }
 
 impl Vms {
-    /// Sends a command for a virtual machine to its host, as the task of a step, and waits for
-    /// its outcome.
+    /// Sends a command for a virtual machine to its host, as the task of a step, and waits until
+    /// it took place. The acknowledgement is for when the step's outcome is committed.
     async fn command<C: AgentCommand>(
         &self,
         cx: &StepContext<'_>,
         vm: &VmInstance,
         timeout: Duration,
         command: &C,
-    ) -> Result<Delivered<C::Reply>, Fault> {
+    ) -> Result<Ack, Fault> {
         let host = vm.host_uuid.as_deref().unwrap_or_default();
         let host = HostUuid(uuid(host)?);
         let head = Head {
@@ -107,14 +113,19 @@ impl Vms {
         let delivered = self.agents.call(host, head, command).await;
         let delivered =
             delivered.map_err(|error| Fault::of(&error).on(VmInstance::NOUN, &vm.uuid))?;
-        if let Err(error) = &delivered.reply {
-            let code = match error.code {
-                CommandErrorCode::Timeout => ErrorCode::DeadlineExceeded,
-                _ => ErrorCode::AgentFailed,
-            };
-            let message = format!("host {host}: {}: {error}", C::NAME);
-            return Err(Fault::new(code, message).on(VmInstance::NOUN, &vm.uuid));
+        let Delivered { reply, ack } = delivered;
+        match reply {
+            Ok(_) => Ok(ack),
+            Err(error) => {
+                // A failure changes no row. Forgotten by the agent, the task can be tried again.
+                ack.committed();
+                let code = match error.code {
+                    CommandErrorCode::Timeout => ErrorCode::DeadlineExceeded,
+                    _ => ErrorCode::AgentFailed,
+                };
+                let message = format!("host {host} failed `{}`: {error}", C::NAME);
+                Err(Fault::new(code, message).on(VmInstance::NOUN, &vm.uuid))
+            }
         }
-        Ok(delivered)
     }
 }

@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use cairn_proto::fault::Fault;
-use cairn_store::{Tx, Value};
+use cairn_store::{Row, Tx, Value};
 
 /// An address of a network that nobody has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +42,38 @@ pub(crate) async fn take(tx: &mut Tx, network: &str) -> Result<Option<Free>, Fau
     let sql = "SELECT first_number, last_number, ip_range_uuid FROM free_address \
                WHERE l3_network_uuid = ? ORDER BY first_number LIMIT 1";
     let lowest = tx.rows(sql, vec![network.into()]).await?;
-    let Some(row) = lowest.first() else {
-        return Ok(None);
-    };
+    match lowest.first() {
+        Some(row) => cut(tx, network, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Takes the first free address of a network that is in the subnet of this gateway and prefix
+/// length; none if all are in use.
+pub(crate) async fn take_within(
+    tx: &mut Tx,
+    network: &str,
+    (gateway, prefix_length): (&str, u32),
+) -> Result<Option<Free>, Fault> {
+    let sql = "SELECT first_number, last_number, ip_range_uuid FROM free_address \
+               WHERE l3_network_uuid = ? AND ip_range_uuid IN (SELECT uuid FROM ip_range \
+               WHERE l3_network_uuid = ? AND gateway = ? AND prefix_length = ?) \
+               ORDER BY first_number LIMIT 1";
+    let values: Vec<Value> = vec![
+        network.into(),
+        network.into(),
+        gateway.into(),
+        prefix_length.into(),
+    ];
+    let lowest = tx.rows(sql, values).await?;
+    match lowest.first() {
+        Some(row) => cut(tx, network, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Cuts the lowest number off an interval.
+async fn cut(tx: &mut Tx, network: &str, row: &Row) -> Result<Free, Fault> {
     let (first, last) = (row.int(0)?, row.int(1)?);
     let sql = if first == last {
         "DELETE FROM free_address WHERE l3_network_uuid = ? AND first_number = ?"
@@ -53,10 +82,10 @@ pub(crate) async fn take(tx: &mut Tx, network: &str) -> Result<Option<Free>, Fau
          WHERE l3_network_uuid = ? AND first_number = ?"
     };
     tx.execute(sql, vec![network.into(), first.into()]).await?;
-    Ok(Some(Free {
+    Ok(Free {
         number: u32::try_from(first).unwrap_or_default(),
         ip_range_uuid: row.text(2)?,
-    }))
+    })
 }
 
 /// Gives an address back, joined with its free neighbours in the range.

@@ -138,7 +138,7 @@ impl Area {
             let step = (operation, "prepare-host");
             self.ensure_bridge(step, network, &[host]).await?;
         }
-        Ok(())
+        self.restore_dhcp(operation, host).await
     }
 }
 

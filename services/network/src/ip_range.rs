@@ -14,8 +14,9 @@ use cairn_proto::{
 };
 use cairn_resource::{Creating, Creation, Deleting, Removal, Updating};
 use cairn_store::Tx;
+use cairn_types::ErrorCode;
 
-use crate::address;
+use crate::{address, dhcp};
 
 /// The prefixes that networks of virtual machines have.
 const PREFIX_LENGTHS: RangeInclusive<u32> = 8..=30;
@@ -63,6 +64,14 @@ struct Gone;
 #[async_trait]
 impl Removal<DeleteIpRangeRequest> for Gone {
     async fn complete(&self, tx: &mut Tx, range: &IpRange) -> Result<(), Fault> {
+        if let Some(host) = dhcp::serves_from(tx, &range.uuid).await? {
+            let message = format!(
+                "host {host} serves virtual machines by DHCP from an address of ip-range {}; stop \
+                 those that it runs on this network first",
+                range.uuid
+            );
+            return Err(Fault::new(ErrorCode::InUse, message).on(IpRange::NOUN, &range.uuid));
+        }
         address::remove(tx, &range.uuid).await
     }
 }

@@ -3,10 +3,13 @@
 //! [`Network`] is this area of a node: it registers the handlers of its operations, and serves
 //! its public rpcs and those that other services ask of it.
 //!
+//! What virtual machines are told of their addresses is in `dhcp`.
+//!
 //! Addresses and bridges are taken by conditional changes of rows; no queue guards them. What
 //! another service owns, a host or a cluster, is asked for through the mesh.
 
 mod address;
+mod dhcp;
 mod hosts;
 mod internal;
 mod ip_range;
@@ -19,8 +22,8 @@ use std::sync::Arc;
 use cairn_agent::Agents;
 use cairn_operation::Builder;
 use cairn_proto::{
-    call::{Dispatch, Mesh},
-    compute::v1alpha1::ClusterClient,
+    call::{Dispatch, Extension, Mesh},
+    compute::{ext::v1alpha1::VmInstantiationDispatch, v1alpha1::ClusterClient},
     network::{
         internal::v1alpha1::NetworkInternalDispatch,
         v1alpha1::{
@@ -33,15 +36,23 @@ use cairn_proto::{
 use cairn_resource::Resources;
 use cairn_store::{Migration, Store};
 
-use crate::{hosts::Hosts, internal::Internal};
+use crate::{dhcp::FlatDhcp, hosts::Hosts, internal::Internal};
 
 /// The tables of this service.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    service: "network",
-    number: 1,
-    name: "l2 network, l3 network, ip range, vm nic",
-    sql: include_str!("../migrations/0001_network.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "network",
+        number: 1,
+        name: "l2 network, l3 network, ip range, vm nic",
+        sql: include_str!("../migrations/0001_network.sql"),
+    },
+    Migration {
+        service: "network",
+        number: 2,
+        name: "dhcp",
+        sql: include_str!("../migrations/0002_dhcp.sql"),
+    },
+];
 
 /// What this area needs of the node that runs it.
 pub struct Needs {
@@ -104,6 +115,16 @@ impl Network {
                 &self.0,
             ))))),
         ]
+    }
+
+    /// What this area adds to the work of other services.
+    #[must_use]
+    pub fn extensions(&self) -> Vec<Extension> {
+        let flat = FlatDhcp(Arc::clone(&self.0));
+        vec![Extension {
+            implementer: dhcp::IMPLEMENTER,
+            dispatch: Arc::new(VmInstantiationDispatch(Arc::new(flat))),
+        }]
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod attachments;
+mod dhcp;
 mod nics;
 
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Fixture {
             resources.clone(),
         )))));
         services.push(Arc::new(HostDispatch(Arc::new(Standard(resources)))) as Arc<dyn Dispatch>);
-        mesh.serve(services).unwrap();
+        mesh.serve(services, network.extensions()).unwrap();
 
         let (zone, cluster) = (uuid(), uuid());
         let fixture = Self {

@@ -132,8 +132,9 @@ async fn get<R: Resource>(tx: &mut Tx, uuid: &str) -> Result<R, Fault> {
 
 async fn full(tx: &mut Tx, network: &L3Network) -> Result<Fault, Fault> {
     let (name, uuid) = (&network.name, &network.uuid);
-    let sql = "SELECT COUNT(*) FROM vm_nic WHERE l3_network_uuid = ?";
-    let used = tx.rows(sql, vec![uuid.into()]).await?;
+    let sql = "SELECT (SELECT COUNT(*) FROM vm_nic WHERE l3_network_uuid = ?) \
+               + (SELECT COUNT(*) FROM dhcp_server WHERE l3_network_uuid = ?)";
+    let used = tx.rows(sql, vec![uuid.into(), uuid.into()]).await?;
     let used = used.first().map_or(Ok(0), |row| row.int(0))?;
     let message = if used == 0 {
         format!("l3-network {name} ({uuid}) has no addresses; create an ip-range in it")

@@ -160,7 +160,10 @@ impl Node {
         }
         let operations = operations.build();
         let resources = Resources::new(operations.clone(), store.clone());
-        mesh.serve(areas.services(&config, &resources, &operations, &store))?;
+        mesh.serve(
+            areas.services(&config, &resources, &operations, &store),
+            areas.extensions(&config),
+        )?;
         areas.compute.prepare().await?;
         let recovered = operations.recover().await.map_err(NodeError::Recover)?;
 

@@ -95,7 +95,7 @@ impl Fixture {
             resources.clone(),
         )))));
         services.push(Arc::new(HostDispatch(Arc::new(Standard(resources)))) as Arc<dyn Dispatch>);
-        mesh.serve(services).unwrap();
+        mesh.serve(services, vec![]).unwrap();
 
         let (zone, cluster) = (uuid(), uuid());
         let fixture = Self {

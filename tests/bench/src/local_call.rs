@@ -81,7 +81,7 @@ async fn cpu_per_call(calls: usize, mut round: impl AsyncFnMut(usize)) -> f64 {
 
 pub(crate) async fn run(calls: usize) -> Value {
     let mesh = LocalMesh::new(Uuid::now_v7());
-    mesh.serve(vec![Arc::new(QueryDispatch(Arc::new(Echo)))])
+    mesh.serve(vec![Arc::new(QueryDispatch(Arc::new(Echo)))], vec![])
         .unwrap();
     let handle = mesh.handle();
     let call = cpu_per_call(calls, async |calls| {

@@ -20,7 +20,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let node = Process::start("node", node_config(folder.path())).await;
     let mut simulator = Process::start("simulator", folder.path().join("agents")).await;
-    let mesh = remote(&Access::read(&folder.path().join("node/admin.json")));
+    let access = Access::read(&folder.path().join("node/admin.json"));
+    let mesh = remote(&access);
 
     let mut site = Site::empty(&mesh).await;
     for number in 0..hosts {
@@ -53,6 +54,7 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
     let first = result(first).await.unwrap();
 
     let (cpu_before, commands_before) = (node.cpu(), commands(&mut simulator).await);
+    let counted_before = counted(&access).await;
     let started = Instant::now();
     let creations = stream::iter(0..vms).map(|number| {
         let request = ready.vm_request(&format!("vm-{number}"));
@@ -68,6 +70,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
     let elapsed = started.elapsed();
     let cpu = node.cpu() - cpu_before;
     let commands = commands(&mut simulator).await - commands_before;
+    let counted_after = counted(&access).await;
+    let per_vm = |index: usize| (counted_after[index] - counted_before[index]) / vms as f64;
     let steps = steps_of_creation(&mesh, &first.uuid).await;
     latencies.sort_unstable();
     let percentile = |share: f64| {
@@ -84,6 +88,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
         "p99_ms": percentile(0.99),
         "cpu_ms_per_vm": cpu.as_secs_f64() * 1e3 / vms as f64,
         "steps": steps,
+        "commits": per_vm(0),
+        "log_records": per_vm(1),
         "agent_commands": commands as f64 / vms as f64,
     });
     node.stop().await;
@@ -120,4 +126,17 @@ async fn steps_of_creation(mesh: &Mesh, vm: &str) -> usize {
         .unwrap()
         .steps
         .len()
+}
+
+/// How many commits the node made so far, and how many records of flows.
+async fn counted(access: &Access) -> [f64; 2] {
+    let (_, metrics) = access.metrics().await;
+    [
+        "cairn_store_commits_total ",
+        "cairn_flow_log_records_total ",
+    ]
+    .map(|name| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap().parse().unwrap()
+    })
 }

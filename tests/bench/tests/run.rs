@@ -33,6 +33,8 @@ fn vm_create() {
         "p99_ms",
         "cpu_ms_per_vm",
         "steps",
+        "commits",
+        "log_records",
         "agent_commands",
     ];
     figures(

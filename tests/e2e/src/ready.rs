@@ -1,5 +1,8 @@
 //! A cloud that has all that a virtual machine needs.
 
+use std::collections::BTreeMap;
+
+use cairn_agent_protocol::DhcpLease;
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -18,7 +21,6 @@ use cairn_proto::{
         ImageClient, PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
     },
 };
-
 use prost::Message as _;
 
 use crate::{Cloud, Site};
@@ -227,6 +229,21 @@ impl Cloud {
             .map(|host| host.running().len())
             .sum();
         assert_eq!(on_hosts as u64, running, "virtual machines on hosts");
+        let leases: usize = self.leases().values().map(Vec::len).sum();
+        // One nic each.
+        assert_eq!(leases as u64, running, "addresses served on hosts");
+    }
+
+    /// What each host serves by DHCP.
+    #[must_use]
+    pub fn leases(&self) -> BTreeMap<String, Vec<DhcpLease>> {
+        let hosts = self.simulator.hosts().into_iter();
+        let hosts = hosts.map(|host| {
+            let subnets = host.dhcp.into_values().flat_map(|bridge| bridge.subnets);
+            let leases = subnets.flat_map(|subnet| subnet.leases).collect();
+            (host.host.to_string(), leases)
+        });
+        hosts.collect()
     }
 
     /// That there is nothing of any virtual machine: no row, nothing reserved, nothing on hosts.
@@ -240,6 +257,11 @@ impl Cloud {
                 (host.vms.len(), host.volumes.len()),
                 (0, 0),
                 "left on a host: {host:?}"
+            );
+            let mut bridges = host.dhcp.values();
+            assert!(
+                bridges.all(|bridge| bridge.subnets.is_empty()),
+                "served by a host: {host:?}"
             );
         }
         let capacities = Query::default();

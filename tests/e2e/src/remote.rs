@@ -6,15 +6,18 @@ use std::path::Path;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use cairn_proto::call::{Answer, BoxFuture, Call, Caller, Mesh, Payload};
 use futures::StreamExt as _;
-use http::uri::PathAndQuery;
+use http::{StatusCode, header::AUTHORIZATION, uri::PathAndQuery};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tonic::{
     Request, Status,
+    body::Body,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataValue,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
+use tower::ServiceExt as _;
 
 /// The content of a credential file.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +48,21 @@ impl Access {
             .tls_config(tls)
             .unwrap()
             .connect_lazy()
+    }
+}
+
+impl Access {
+    /// `GET /metrics`, with whatever token this has: the status, and the text.
+    pub async fn metrics(&self) -> (StatusCode, String) {
+        let mut request = http::Request::get("/metrics");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let answer = self.channel().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 }
 

@@ -215,6 +215,18 @@ impl Bed {
         wait_for(&what, look, LIMIT).await
     }
 
+    /// The address that a client at the far end of the cable is told, if any.
+    pub(crate) fn address_by_dhcp(&self) -> Option<String> {
+        let mut command = self.namespace.command("busybox");
+        command.args(["udhcpc", "-i", "cable0", "-s", "/bin/true"]);
+        // Once, in the foreground, and three attempts of a second each.
+        command.args(["-q", "-f", "-n", "-t", "3", "-T", "1"]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (_, after) = text.split_once("lease of ")?;
+        Some(after.split([' ', ',']).next()?.to_owned())
+    }
+
     /// Runs a script in the guest that has this address.
     pub(crate) fn in_guest(&self, ip: &str, script: &str) -> String {
         let mut command = self.namespace.command("timeout");

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod bed;
+mod dhcp;
 mod failure;
 mod life;
 mod program;

@@ -6,6 +6,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use cairn_proto::{
@@ -19,6 +20,10 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::stack::ready;
+
+/// What an implementer of an extension point gets, unless its caller has less: it holds up work
+/// that is not its own.
+const IMPLEMENTER_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(crate) struct DeadlineLayer;
@@ -47,7 +52,12 @@ where
         ready(cx)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        if call.implementer.is_some() {
+            let latest = (Instant::now() + IMPLEMENTER_LIMIT).into_std();
+            let deadline = call.context.deadline.get_or_insert(latest);
+            *deadline = latest.min(*deadline);
+        }
         let (deadline, method) = (call.context.deadline.map(Instant::from), call.method.path);
         let answer = self.0.call(call);
         let Some(deadline) = deadline else {

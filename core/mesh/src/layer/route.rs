@@ -1,5 +1,5 @@
 //! Finds the owner of a call: by its key on the ring of those who run the service, or, without
-//! a key, the nearest node that runs it.
+//! a key, the nearest node that runs it. Who implements an extension point is found by name.
 
 use std::{
     future::{Ready, ready as done},
@@ -47,6 +47,15 @@ pub(crate) struct Route<S> {
 impl<S> Route<S> {
     fn owner(&self, call: &Call) -> Result<Uuid, Status> {
         let service = call.method.service;
+        if let Some(implementer) = &call.implementer {
+            return match self.registry.extension(service, implementer) {
+                Some(_) => Ok(self.registry.node),
+                None => {
+                    let message = format!("no node runs {implementer}, which implements {service}");
+                    Err(Fault::new(ErrorCode::Unavailable, message).into())
+                }
+            };
+        }
         let Some(served) = self.registry.service(service) else {
             let message = format!("no node runs {service}");
             return Err(Fault::new(ErrorCode::Unimplemented, message).into());

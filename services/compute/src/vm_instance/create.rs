@@ -19,6 +19,7 @@ use super::{
     Vms,
     devices::{AllocateNic, AllocatePrimaryStorage, AllocateVolume, CacheImage, root_volume},
     hypervisor::CreateOnHypervisor,
+    instantiation::{InstantiatePost, InstantiatePre},
     placement::AllocateHost,
     state,
 };
@@ -39,7 +40,9 @@ impl Create {
             .step(CacheImage(vms()))
             .step(AllocateVolume(vms()))
             .step(AllocateNic(vms()))
+            .step(InstantiatePre(vms()))
             .step(CreateOnHypervisor(vms()))
+            .step(InstantiatePost(vms()))
             .build(&["cairn.compute.v1alpha1.CreateVmInstanceRequest"])?;
         Ok(Self { flow })
     }

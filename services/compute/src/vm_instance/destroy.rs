@@ -22,6 +22,7 @@ use super::{
     Vms, capacity, checked,
     devices::{ReleaseNics, ReleaseVolume},
     hypervisor::DestroyOnHypervisor,
+    instantiation::ReleaseInstantiation,
     state,
 };
 
@@ -38,6 +39,7 @@ impl Destroy {
             .step(EnterDestroying)
             .forward_after("enter-destroying")?
             .step(DestroyOnHypervisor(vms()))
+            .step(ReleaseInstantiation(vms()))
             .step(ReleaseNics(vms()))
             .step(ReleaseVolume(vms()))
             .build(&[REQUEST])?;

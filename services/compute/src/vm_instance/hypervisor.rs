@@ -66,7 +66,7 @@ impl Step for CreateOnHypervisor {
             nics: specs,
         };
         let started = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
-        Ok(Outcome::none().then(|| started.ack.committed()))
+        Ok(Outcome::none().then(|| started.committed()))
     }
 
     async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
@@ -75,7 +75,7 @@ impl Step for CreateOnHypervisor {
             vm: uuid(&vm.uuid)?,
         };
         let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
-        Ok(Outcome::none().then(|| destroyed.ack.committed()))
+        Ok(Outcome::none().then(|| destroyed.committed()))
     }
 }
 
@@ -106,7 +106,7 @@ impl Step for StopOnHypervisor {
         };
         let limit = TIME_LIMIT + Duration::from_secs(grace_secs.into());
         let stopped = self.0.command(cx, &vm, limit, &command).await?;
-        Ok(Outcome::none().then(|| stopped.ack.committed()))
+        Ok(Outcome::none().then(|| stopped.committed()))
     }
 }
 
@@ -133,7 +133,7 @@ impl Step for RebootOnHypervisor {
             vm: uuid(&vm.uuid)?,
         };
         let rebooted = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
-        Ok(Outcome::none().then(|| rebooted.ack.committed()))
+        Ok(Outcome::none().then(|| rebooted.committed()))
     }
 }
 
@@ -160,6 +160,6 @@ impl Step for DestroyOnHypervisor {
             vm: uuid(&vm.uuid)?,
         };
         let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
-        Ok(Outcome::none().then(|| destroyed.ack.committed()))
+        Ok(Outcome::none().then(|| destroyed.committed()))
     }
 }

@@ -25,6 +25,7 @@ use super::{
     Vms, capacity, checked,
     devices::ListDevices,
     hypervisor::{CreateOnHypervisor, RebootOnHypervisor, StopOnHypervisor},
+    instantiation::{InstantiatePost, InstantiatePre, ReleaseInstantiation},
     state,
 };
 
@@ -49,7 +50,9 @@ pub(super) fn start(vms: &Arc<Vms>) -> Result<Lifecycle<StartVmInstanceRequest>,
             request: PhantomData,
         })
         .step(ListDevices(Arc::clone(vms)))
-        .step(CreateOnHypervisor(Arc::clone(vms)));
+        .step(InstantiatePre(Arc::clone(vms)))
+        .step(CreateOnHypervisor(Arc::clone(vms)))
+        .step(InstantiatePost(Arc::clone(vms)));
     Lifecycle::new(flow, REQUEST, State::Running, false)
 }
 
@@ -64,7 +67,10 @@ pub(super) fn stop(vms: &Arc<Vms>) -> Result<Lifecycle<StopVmInstanceRequest>, F
             reserves: false,
             request: PhantomData,
         })
-        .step(StopOnHypervisor(Arc::clone(vms)));
+        .step(StopOnHypervisor(Arc::clone(vms)))
+        // It does not run any more: there is no way back to Running.
+        .forward_after("stop-on-hypervisor")?
+        .step(ReleaseInstantiation(Arc::clone(vms)));
     Lifecycle::new(flow, REQUEST, State::Stopped, true)
 }
 

@@ -49,20 +49,30 @@ impl Step for AllocateHost {
             .networks
             .get_clusters(clusters)
             .await
-            .map_err(as_fault)?;
+            .map_err(as_fault);
         let places = GetPlacesRequest {
             image_uuid: request.image_uuid.clone(),
         };
-        let places = self.0.storages.get_places(places).await.map_err(as_fault)?;
-        let candidates = Arc::new(Candidates {
-            account: cx.operation().account().to_string(),
-            clusters: clusters.cluster_uuids.into_iter().collect(),
-            places: places.places,
-            request,
+        let places = self.0.storages.get_places(places).await.map_err(as_fault);
+        let account = cx.operation().account().to_string();
+        // What the others refuse is told after what the request itself has wrong.
+        let found = clusters.and_then(|clusters| {
+            Ok(Candidates {
+                account,
+                clusters: clusters.cluster_uuids.into_iter().collect(),
+                places: places?.places,
+                request: request.clone(),
+            })
         });
+        let found = Arc::new((request, found));
         Ok(Outcome::rows(move |tx| {
-            let candidates = Arc::clone(&candidates);
-            Box::pin(async move { Ok(Bag::of(&candidates.take(tx).await?)) })
+            let found = Arc::clone(&found);
+            Box::pin(async move {
+                let (request, candidates) = &*found;
+                check_references(tx, &request.references()).await?;
+                let vm = candidates.as_ref().map_err(Fault::clone)?.take(tx).await?;
+                Ok(Bag::of(&vm))
+            })
         }))
     }
 
@@ -93,7 +103,6 @@ struct Candidates {
 impl Candidates {
     async fn take(&self, tx: &mut Tx) -> Result<VmInstance, Fault> {
         let request = &self.request;
-        check_references(tx, &request.references()).await?;
         let offering = tx
             .get::<InstanceOffering>(&request.instance_offering_uuid)
             .await?;

@@ -10,10 +10,14 @@ use cairn_store::Tx;
 use cairn_types::ErrorCode;
 
 /// From each state, those that may follow. Starting goes back to Stopped when a start is rolled
-/// back; Stopping and Rebooting go back to Running. Nothing follows Destroying but the end of
-/// the row.
+/// back; Stopping and Rebooting go back to Running. A virtual machine that an operation left on
+/// its way can still be destroyed: operations of one virtual machine never overlap. Nothing
+/// follows Destroying but the end of the row.
 const TABLE: &[(State, &[State])] = &[
-    (State::Starting, &[State::Running, State::Stopped]),
+    (
+        State::Starting,
+        &[State::Running, State::Stopped, State::Destroying],
+    ),
     (
         State::Running,
         &[
@@ -24,9 +28,12 @@ const TABLE: &[(State, &[State])] = &[
             State::Unknown,
         ],
     ),
-    (State::Stopping, &[State::Stopped, State::Running]),
+    (
+        State::Stopping,
+        &[State::Stopped, State::Running, State::Destroying],
+    ),
     (State::Stopped, &[State::Starting, State::Destroying]),
-    (State::Rebooting, &[State::Running]),
+    (State::Rebooting, &[State::Running, State::Destroying]),
     (State::Destroying, &[]),
     (
         State::Unknown,

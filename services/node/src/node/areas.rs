@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cairn_agent::Agents;
 use cairn_compute_service::{Compute, Watch};
 use cairn_flow::FlowError;
-use cairn_mesh::LocalMesh;
+use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
 use cairn_operation_service::OperationApi;
@@ -116,5 +116,14 @@ impl Areas {
             services.push(Arc::new(QueryDispatch(Arc::new(api))));
         }
         services
+    }
+
+    /// What this node adds to the work of services, wherever those run.
+    pub(super) fn extensions(&self, config: &Config) -> Vec<Extension> {
+        let mut extensions = Vec::new();
+        if config.runs(ServiceName::Network) {
+            extensions.extend(self.network.extensions());
+        }
+        extensions
     }
 }

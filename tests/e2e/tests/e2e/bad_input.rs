@@ -53,7 +53,10 @@ fn cases_of_every_rpc() -> Vec<Case> {
     let methods = pool
         .services()
         .flat_map(|service| service.methods().collect::<Vec<_>>());
-    let public = methods.filter(|method| !method.full_name().contains(".internal."));
+    let public = methods.filter(|method| {
+        let mut private = [".internal.", ".ext."].iter();
+        !private.any(|package| method.full_name().contains(package))
+    });
     public
         .filter_map(|described| {
             let input = described.input();
@@ -95,6 +98,7 @@ async fn refused(cloud: &Cloud, case: &Case) -> Fault {
     let call = Call {
         method: case.method,
         key: None,
+        implementer: None,
         context: Context::of(AccountUuid::ADMIN),
         payload: Payload::Encoded(case.request.clone().into()),
     };

@@ -18,13 +18,15 @@ const LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = env!("CARGO_BIN_EXE_held-node");
 
 /// The steps of a creation, and whether the first commit about a step is an intent.
-const CREATION: [&str; 6] = [
+const CREATION: [&str; 8] = [
     "allocate-host",
     "allocate-primary-storage",
     "cache-image",
     "allocate-volume",
     "allocate-nic",
+    "instantiate-pre",
     "create-on-hypervisor",
+    "instantiate-post",
 ];
 
 async fn start(cloud: &mut Cloud, hold: Option<&str>) -> HeldNode {

@@ -4,6 +4,8 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod dhcp;
+mod failures;
 mod hosts;
 mod metrics;
 mod security;

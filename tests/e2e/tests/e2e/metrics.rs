@@ -2,22 +2,7 @@
 
 use cairn_e2e::{Access, Cloud};
 use cairn_proto::compute::v1alpha1::{GetHostRequest, HostClient};
-use http::{Request, StatusCode, header::AUTHORIZATION};
-use http_body_util::BodyExt as _;
-use tonic::body::Body;
-use tower::ServiceExt as _;
-
-async fn get_metrics(access: &Access, token: Option<&str>) -> (StatusCode, String) {
-    let mut request = Request::get("/metrics");
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Body::empty()).unwrap();
-    let answer = access.channel().oneshot(request).await.unwrap();
-    let status = answer.status();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(body.to_vec()).unwrap())
-}
+use http::StatusCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_told_to_who_has_a_credential() {
@@ -31,12 +16,17 @@ async fn metrics_are_told_to_who_has_a_credential() {
     hosts.get_host(missing).await.unwrap_err();
 
     let access = Access::read(&cloud.credential_file());
-    for wrong in [None, Some("cairn-wrong")] {
-        let (status, body) = get_metrics(&access, wrong).await;
+    for wrong in [None, Some("cairn-wrong".to_owned())] {
+        let (status, body) = Access {
+            token: wrong,
+            ..access.clone()
+        }
+        .metrics()
+        .await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
         assert!(!body.contains("cairn_"), "{body}");
     }
-    let (status, body) = get_metrics(&access, access.token.as_deref()).await;
+    let (status, body) = access.metrics().await;
     assert_eq!(status, StatusCode::OK);
     for line in [
         r#"cairn_calls_total{code="NotFound",method="/cairn.compute.v1alpha1.HostService/GetHost"} "#,
@@ -45,6 +35,8 @@ async fn metrics_are_told_to_who_has_a_credential() {
         r#"cairn_call_duration_seconds_count{method="/cairn.compute.v1alpha1.ZoneService/CreateZone"} "#,
         r#"cairn_operations_accepted_total{method="/cairn.compute.v1alpha1.ZoneService/CreateZone"} "#,
         r#"cairn_operations_ended_total{method="/cairn.compute.v1alpha1.ZoneService/CreateZone",state="Succeeded"} "#,
+        "cairn_flow_log_records_total ",
+        "cairn_store_commits_total ",
         "cairn_operations_waiting ",
         "cairn_operations_running ",
         r#"cairn_flow_steps_total{direction="run",flow="create-vm-instance",outcome="ok",step="allocate-host"} "#,

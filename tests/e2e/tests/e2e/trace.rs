@@ -103,7 +103,13 @@ async fn a_run_that_was_taken_up_after_a_kill_belongs_to_the_trace_of_its_call()
         .map(|span| field(span, "step"))
         .collect();
     // Those before were done by the process that was killed.
-    let after = ["allocate-volume", "allocate-nic", "create-on-hypervisor"];
+    let after = [
+        "allocate-volume",
+        "allocate-nic",
+        "instantiate-pre",
+        "create-on-hypervisor",
+        "instantiate-post",
+    ];
     assert_eq!(steps, after, "{spans:#?}");
     let step = find(&spans, "step", &operation.id).unwrap();
     assert!(

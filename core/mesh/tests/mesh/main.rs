@@ -2,6 +2,8 @@
 //! public door lets through.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod extensions;
+
 use std::{
     sync::{
         Arc,
@@ -129,7 +131,7 @@ fn mesh() -> (LocalMesh, Arc<AtomicUsize>) {
         mesh: mesh.handle(),
         dropped: Arc::clone(&dropped),
     };
-    mesh.serve(vec![Arc::new(ZoneDispatch(Arc::new(toy)))])
+    mesh.serve(vec![Arc::new(ZoneDispatch(Arc::new(toy)))], vec![])
         .unwrap();
     (mesh, dropped)
 }

@@ -1,0 +1,75 @@
+//! What simulated hosts serve by DHCP.
+
+use cairn_agent_protocol::{ApplyDhcp, CommandError, DhcpSubnet};
+use serde::{Deserialize, Serialize};
+
+use crate::HostState;
+
+/// What is served on a bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpState {
+    /// Of the command that was applied last. It stays when nothing is served any more.
+    pub revision: u64,
+    /// The subnets.
+    pub subnets: Vec<DhcpSubnet>,
+}
+
+impl HostState {
+    pub(crate) fn apply_dhcp(&mut self, command: ApplyDhcp) -> Result<(), CommandError> {
+        let ApplyDhcp {
+            bridge,
+            revision,
+            subnets,
+        } = command;
+        if !subnets.is_empty() && !self.bridges.contains_key(&bridge) {
+            return Err(CommandError::failed(format!("there is no bridge {bridge}")));
+        }
+        let state = self.dhcp.entry(bridge).or_default();
+        if revision >= state.revision {
+            *state = DhcpState { revision, subnets };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_agent_protocol::EnsureBridge;
+    use cairn_types::HostUuid;
+
+    #[test]
+    fn an_overtaken_command_changes_nothing() {
+        let mut host = HostState::new(HostUuid::generate());
+        let subnet = DhcpSubnet {
+            address: "10.1.0.9".to_owned(),
+            prefix_length: 16,
+            gateway: "10.1.0.1".to_owned(),
+            domain_name: None,
+            dns: Vec::new(),
+            leases: Vec::new(),
+        };
+        let apply = |revision, subnets: &[DhcpSubnet]| ApplyDhcp {
+            bridge: "br_eth0".to_owned(),
+            revision,
+            subnets: subnets.to_vec(),
+        };
+        let with = std::slice::from_ref(&subnet);
+        assert!(host.apply_dhcp(apply(1, with)).is_err());
+        let ensure = EnsureBridge {
+            bridge: "br_eth0".to_owned(),
+            interface: "eth0".to_owned(),
+        };
+        host.ensure_bridge(ensure).unwrap();
+        host.apply_dhcp(apply(2, with)).unwrap();
+        host.apply_dhcp(apply(1, &[])).unwrap();
+        assert_eq!(host.dhcp["br_eth0"].subnets, with);
+        host.apply_dhcp(apply(3, &[])).unwrap();
+        host.apply_dhcp(apply(2, with)).unwrap();
+        let gone = DhcpState {
+            revision: 3,
+            subnets: Vec::new(),
+        };
+        assert_eq!(host.dhcp["br_eth0"], gone);
+    }
+}
