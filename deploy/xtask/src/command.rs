@@ -69,6 +69,19 @@ pub(crate) fn ask(command: &mut Command) -> Result<String, XtaskError> {
     Ok(stdout(&output))
 }
 
+/// Runs the program and takes its standard output; its error output is in the error.
+pub(crate) fn hear(command: &mut Command) -> Result<String, XtaskError> {
+    let output = command.output().map_err(|c| start(command, c))?;
+    if !output.status.success() {
+        return Err(XtaskError::Said {
+            command: text(command),
+            status: output.status,
+            words: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(stdout(&output))
+}
+
 /// Runs the program for its answer, when "no" or "not here" is an answer too.
 pub(crate) fn try_ask(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
@@ -82,7 +95,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn start(command: &Command, cause: std::io::Error) -> XtaskError {
+pub(crate) fn start(command: &Command, cause: std::io::Error) -> XtaskError {
     XtaskError::Start {
         program: command.get_program().to_string_lossy().into_owned(),
         cause,
@@ -90,7 +103,7 @@ fn start(command: &Command, cause: std::io::Error) -> XtaskError {
 }
 
 /// The command as a person types it, with the program's name alone.
-fn text(command: &Command) -> String {
+pub(crate) fn text(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());
     let words = [program].into_iter().chain(command.get_args());

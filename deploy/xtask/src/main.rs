@@ -12,11 +12,13 @@ mod metadata;
 mod stage;
 mod tidy;
 mod tools;
+mod up;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum as _};
 
+use error::XtaskError;
 use stage::Stage;
 
 #[derive(Parser)]
@@ -36,11 +38,28 @@ enum Command {
         #[arg(required = true)]
         stages: Vec<Stage>,
     },
+    /// A cloud on this machine: a node and two hosts, each with a virtual machine. Completes what
+    /// is there; needs root.
+    Up(up::UpOptions),
+    /// Ends what `up` began, and keeps its data.
+    Down(up::DownOptions),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Test => stage::run(Stage::value_variants()),
         Command::Check { stages } => stage::run(&stages),
+        Command::Up(options) => exit(up::up(&options).map(drop)),
+        Command::Down(options) => exit(up::down(&options)),
+    }
+}
+
+fn exit(outcome: Result<(), XtaskError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", stage::chain(&error));
+            ExitCode::FAILURE
+        }
     }
 }

@@ -13,11 +13,10 @@ use crate::{
     arrows, buf,
     command::{cargo, run as run_command},
     error::XtaskError,
-    tidy, tools,
+    tidy, tools, up,
 };
 
-/// One stage. The order is that of `cargo xtask test`: quick answers first, and the tests' summary
-/// at the end, where it is looked for.
+/// One stage. The order is that of `cargo xtask test`: quick answers first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
     /// The code is formatted.
@@ -34,6 +33,8 @@ pub(crate) enum Stage {
     Docs,
     /// The documentation's examples, then all tests.
     Test,
+    /// A whole cloud on this machine: `cargo xtask up`, and down again.
+    Up,
 }
 
 impl Stage {
@@ -69,6 +70,7 @@ impl Stage {
                 run_command(&mut cargo(&["test", "--doc", "--workspace"]))?;
                 run_command(&mut cargo(&["nextest", "run", "--workspace"]))
             }
+            Self::Up => up::rehearse(),
         }
     }
 }
@@ -103,7 +105,8 @@ fn table(done: &[(String, bool, Duration)]) -> String {
     text
 }
 
-fn chain(error: &dyn Error) -> String {
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

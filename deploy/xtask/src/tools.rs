@@ -38,11 +38,12 @@ const HOST: &[(&str, &str)] = &[
     ("sysctl", "procps"),
 ];
 
-/// Makes sure that everything is there that a host for virtual machines runs.
-pub(crate) fn host() -> Result<(), XtaskError> {
+/// Makes sure that everything is there that a host for virtual machines runs. Whether something was
+/// missing.
+pub(crate) fn host() -> Result<bool, XtaskError> {
     let missing = HOST.iter().find(|(program, _)| !on_path(program));
     let Some((program, _)) = missing else {
-        return Ok(());
+        return Ok(false);
     };
     let release = release_name();
     let packages: Vec<String> = HOST
@@ -53,7 +54,7 @@ pub(crate) fn host() -> Result<(), XtaskError> {
         })
         .collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    install(program, &packages)
+    install(program, &packages).map(|()| true)
 }
 
 /// Debian's name of the release: `bookworm`.

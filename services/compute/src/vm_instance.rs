@@ -17,8 +17,8 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
-use cairn_agent::{Ack, Agents, Delivered, Head};
-use cairn_agent_protocol::{AgentCommand, CommandErrorCode};
+use cairn_agent::{Ack, Agents, Hosts, Task, stored_uuid};
+use cairn_agent_protocol::AgentCommand;
 use cairn_flow::{FlowError, StepContext};
 use cairn_operation::Builder;
 use cairn_proto::{
@@ -34,29 +34,27 @@ use cairn_proto::{
     storage::{internal::v1alpha1::StorageInternalClient, v1alpha1::VolumeClient},
 };
 use cairn_resource::Updating;
-use cairn_types::{ErrorCode, HostUuid, InvalidUuid, Uuid};
+use cairn_types::HostUuid;
 
 pub(crate) use observed::{host_connected, host_lost};
 
 /// What the steps need.
 pub(crate) struct Vms {
-    pub(crate) agents: Agents,
+    pub(crate) hosts: Hosts,
     pub(crate) networks: NetworkInternalClient,
     pub(crate) storages: StorageInternalClient,
     pub(crate) volumes: VolumeClient,
     pub(crate) instantiation: VmInstantiationExtensions,
-    pub(crate) token: u64,
 }
 
 impl Vms {
     pub(crate) fn new(mesh: &Mesh, agents: Agents, token: u64) -> Arc<Self> {
         Arc::new(Self {
-            agents,
+            hosts: Hosts::new(mesh.clone(), agents, token),
             networks: NetworkInternalClient::new(mesh.clone()),
             storages: StorageInternalClient::new(mesh.clone()),
             volumes: VolumeClient::new(mesh.clone()),
             instantiation: VmInstantiationExtensions::new(mesh.clone()),
-            token,
         })
     }
 }
@@ -82,15 +80,6 @@ fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
     Ok(request.clone())
 }
 
-fn uuid(text: &str) -> Result<Uuid, Fault> {
-    Uuid::try_parse(text).map_err(|_| {
-        Fault::new(
-            ErrorCode::Internal,
-            InvalidUuid(text.to_owned()).to_string(),
-        )
-    })
-}
-
 impl Vms {
     /// Sends a command for a virtual machine to its host, as the task of a step, and waits until
     /// it took place. The acknowledgement is for when the step's outcome is committed.
@@ -98,34 +87,18 @@ impl Vms {
         &self,
         cx: &StepContext<'_>,
         vm: &VmInstance,
-        timeout: Duration,
+        limit: Duration,
         command: &C,
     ) -> Result<Ack, Fault> {
-        let host = vm.host_uuid.as_deref().unwrap_or_default();
-        let host = HostUuid(uuid(host)?);
-        let head = Head {
+        let host = HostUuid(stored_uuid(vm.host_uuid.as_deref().unwrap_or_default())?);
+        let task = Task {
             task: cx.task(),
             operation: cx.operation().uuid(),
-            resource: uuid(&vm.uuid)?,
-            token: self.token,
-            timeout,
+            resource: stored_uuid(&vm.uuid)?,
+            limit,
         };
-        let delivered = self.agents.call(host, head, command).await;
-        let delivered =
-            delivered.map_err(|error| Fault::of(&error).on(VmInstance::NOUN, &vm.uuid))?;
-        let Delivered { reply, ack } = delivered;
-        match reply {
-            Ok(_) => Ok(ack),
-            Err(error) => {
-                // A failure changes no row. Forgotten by the agent, the task can be tried again.
-                ack.committed();
-                let code = match error.code {
-                    CommandErrorCode::Timeout => ErrorCode::DeadlineExceeded,
-                    _ => ErrorCode::AgentFailed,
-                };
-                let message = format!("host {host} failed `{}`: {error}", C::NAME);
-                Err(Fault::new(code, message).on(VmInstance::NOUN, &vm.uuid))
-            }
-        }
+        let called = self.hosts.call(host, task, command).await;
+        let (_, ack) = called.map_err(|fault| fault.on(VmInstance::NOUN, &vm.uuid))?;
+        Ok(ack)
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod rows;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use cairn_agent::Task;
 use cairn_agent_protocol::ApplyDhcp;
 use cairn_proto::{
     compute::{
@@ -32,7 +33,7 @@ use tonic::{Request, Response, Status};
 use rows::Lease;
 pub(crate) use rows::serves_from;
 
-use crate::{Area, hosts::Task};
+use crate::Area;
 
 /// The name of this implementer.
 pub(crate) const IMPLEMENTER: &str = "flat-dhcp";

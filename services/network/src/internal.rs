@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
+use cairn_agent::stored_uuid;
 use cairn_proto::{
     crud::Check,
     fault::Fault,
@@ -24,7 +25,6 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Area,
-    hosts::stored_uuid,
     l2_network::bridge,
     vm_nic::{Allocation, Plugged},
 };

@@ -10,7 +10,6 @@
 
 mod address;
 mod dhcp;
-mod hosts;
 mod internal;
 mod ip_range;
 mod l2_network;
@@ -19,7 +18,7 @@ mod vm_nic;
 
 use std::sync::Arc;
 
-use cairn_agent::Agents;
+use cairn_agent::{Agents, Hosts};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
@@ -36,7 +35,7 @@ use cairn_proto::{
 use cairn_resource::Resources;
 use cairn_store::{Migration, Store};
 
-use crate::{dhcp::FlatDhcp, hosts::Hosts, internal::Internal};
+use crate::{dhcp::FlatDhcp, internal::Internal};
 
 /// The tables of this service.
 pub const MIGRATIONS: &[Migration] = &[

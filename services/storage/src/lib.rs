@@ -7,7 +7,6 @@
 //! no queue guards it. What another service owns, a host or a cluster, is asked for through the
 //! mesh.
 
-mod hosts;
 mod image;
 mod internal;
 mod primary_storage;
@@ -15,7 +14,7 @@ mod volume;
 
 use std::sync::Arc;
 
-use cairn_agent::Agents;
+use cairn_agent::{Agents, Hosts};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Mesh},
@@ -32,7 +31,7 @@ use cairn_proto::{
 use cairn_resource::Resources;
 use cairn_store::{Migration, Store};
 
-use crate::{hosts::Hosts, internal::Internal};
+use crate::internal::Internal;
 
 /// The tables of this service.
 pub const MIGRATIONS: &[Migration] = &[Migration {

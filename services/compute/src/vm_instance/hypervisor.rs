@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use cairn_agent::stored_uuid;
 use cairn_agent_protocol::{DestroyVm, NicSpec, RebootVm, StartVm, StopVm};
 use cairn_flow::{Outcome, Step, StepContext};
 use cairn_proto::{
@@ -15,7 +16,6 @@ use cairn_proto::{
 use super::{
     Vms,
     devices::{NICS, VOLUME},
-    uuid,
 };
 
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
@@ -51,14 +51,14 @@ impl Step for CreateOnHypervisor {
         for nic in nics.nics {
             let row = nic.vm_nic.unwrap_or_default();
             specs.push(NicSpec {
-                nic: uuid(&row.uuid)?,
+                nic: stored_uuid(&row.uuid)?,
                 mac: row.mac,
                 bridge: nic.bridge,
                 ip: Some(row.ip).filter(|ip| !ip.is_empty()),
             });
         }
         let command = StartVm {
-            vm: uuid(&vm.uuid)?,
+            vm: stored_uuid(&vm.uuid)?,
             name: vm.name.clone(),
             cpu_count: vm.cpu_count,
             memory_bytes: vm.memory_bytes,
@@ -72,7 +72,7 @@ impl Step for CreateOnHypervisor {
     async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let vm: VmInstance = cx.get()?;
         let command = DestroyVm {
-            vm: uuid(&vm.uuid)?,
+            vm: stored_uuid(&vm.uuid)?,
         };
         let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
         Ok(Outcome::none().then(|| destroyed.committed()))
@@ -101,7 +101,7 @@ impl Step for StopOnHypervisor {
         let request: StopVmInstanceRequest = cx.get()?;
         let grace_secs = request.grace_secs.unwrap_or(GRACE_SECS);
         let command = StopVm {
-            vm: uuid(&vm.uuid)?,
+            vm: stored_uuid(&vm.uuid)?,
             grace_secs,
         };
         let limit = TIME_LIMIT + Duration::from_secs(grace_secs.into());
@@ -130,7 +130,7 @@ impl Step for RebootOnHypervisor {
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let vm: VmInstance = cx.get()?;
         let command = RebootVm {
-            vm: uuid(&vm.uuid)?,
+            vm: stored_uuid(&vm.uuid)?,
         };
         let rebooted = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
         Ok(Outcome::none().then(|| rebooted.committed()))
@@ -157,7 +157,7 @@ impl Step for DestroyOnHypervisor {
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let vm: VmInstance = cx.get()?;
         let command = DestroyVm {
-            vm: uuid(&vm.uuid)?,
+            vm: stored_uuid(&vm.uuid)?,
         };
         let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
         Ok(Outcome::none().then(|| destroyed.committed()))

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
+use cairn_agent::{AT_ONCE, Task, stored_uuid};
 use cairn_agent_protocol::{AgentCommand, DeleteBridge, EnsureBridge};
 use cairn_proto::{fault::Fault, network::v1alpha1::L2Network};
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
 
 use super::INTERFACE_MAX;
-use crate::{
-    Area,
-    hosts::{AT_ONCE, Task, stored_uuid},
-};
+use crate::Area;
 
 /// A few calls of the kernel; more than this is a hanging machine.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_agent::{AT_ONCE, Task, stored_uuid};
 use cairn_agent_protocol as agent;
 use cairn_proto::{
     fault::Fault,
@@ -14,11 +15,7 @@ use cairn_types::{ErrorCode, OperationUuid, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
 use tracing::warn;
 
-use crate::{
-    Area,
-    hosts::{AT_ONCE, Task, stored_uuid},
-    volume,
-};
+use crate::{Area, volume};
 
 /// A large image over a slow line.
 const FETCH_LIMIT: Duration = Duration::from_secs(30 * 60);

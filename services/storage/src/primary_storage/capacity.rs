@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cairn_agent::Ack;
+use cairn_agent::{AT_ONCE, Ack, Task, stored_uuid};
 use cairn_agent_protocol::{PoolFacts, PoolSpace};
 use cairn_proto::{
     fault::Fault,
@@ -14,10 +14,7 @@ use cairn_store::{Row, Tx, Value};
 use cairn_types::{ErrorCode, HostUuid, OperationUuid, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
 
-use crate::{
-    Area,
-    hosts::{AT_ONCE, Task, stored_uuid},
-};
+use crate::Area;
 
 /// The agent makes a directory and asks its file system; more than this is a hanging machine.
 const FACTS_LIMIT: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_agent::{Task, stored_uuid};
 use cairn_agent_protocol::CreateVolume;
 use cairn_proto::{
     fault::Fault,
@@ -13,11 +14,7 @@ use cairn_store::Tx;
 use cairn_types::{ErrorCode, OperationUuid, TaskUuid};
 
 use super::{host_of, pool_path};
-use crate::{
-    Area,
-    hosts::{Task, stored_uuid},
-    image::cache,
-};
+use crate::{Area, image::cache};
 
 /// A linked clone copies nothing.
 const LIMIT: Duration = Duration::from_secs(2 * 60);

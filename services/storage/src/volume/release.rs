@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
+use cairn_agent::{Task, stored_uuid};
 use cairn_agent_protocol::DeleteVolume;
 use cairn_proto::{fault::Fault, storage::v1alpha1::Volume};
 use cairn_store::Tx;
 use cairn_types::{HostUuid, OperationUuid, TaskUuid};
 
 use super::pool_path;
-use crate::{
-    Area,
-    hosts::{Task, stored_uuid},
-    primary_storage::capacity,
-};
+use crate::{Area, primary_storage::capacity};
 
 /// A file system may take its time over a large file.
 const LIMIT: Duration = Duration::from_secs(5 * 60);

@@ -1,9 +1,8 @@
-//! The hosts that commands go to: asked of the compute service, reached through their agents.
+//! Hosts as services see them: asked of the compute service, reached through their agents.
 
 use std::time::Duration;
 
-use cairn_agent::{Ack, Agents, Head};
-use cairn_agent_protocol::AgentCommand;
+use cairn_agent_protocol::{AgentCommand, CommandErrorCode};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{GetHostRequest, Host, HostClient, HostStatus, QueryHostRequest},
@@ -13,14 +12,17 @@ use cairn_proto::{
 };
 use cairn_types::{ErrorCode, HostUuid, OperationUuid, TaskUuid, Uuid};
 
+use crate::{Ack, Agents, Head};
+
 /// Hosts that a command is under way on at once.
-pub(crate) const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 
 /// The most that a query returns.
 const PAGE: u32 = 10_000;
 
 /// The way to every host's agent.
-pub(crate) struct Hosts {
+#[derive(Clone)]
+pub struct Hosts {
     compute: HostClient,
     agents: Agents,
     token: u64,
@@ -28,19 +30,21 @@ pub(crate) struct Hosts {
 
 /// Which task a command is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Task {
+pub struct Task {
     /// The task; the same for a repeat.
-    pub(crate) task: TaskUuid,
+    pub task: TaskUuid,
     /// Its operation.
-    pub(crate) operation: OperationUuid,
+    pub operation: OperationUuid,
     /// The resource whose commands run one at a time on a host.
-    pub(crate) resource: Uuid,
+    pub resource: Uuid,
     /// The command's time limit.
-    pub(crate) limit: Duration,
+    pub limit: Duration,
 }
 
 impl Hosts {
-    pub(crate) fn new(mesh: Mesh, agents: Agents, token: u64) -> Self {
+    /// Hosts that `mesh` knows, reached by `agents`, under this fencing token.
+    #[must_use]
+    pub fn new(mesh: Mesh, agents: Agents, token: u64) -> Self {
         Self {
             compute: HostClient::new(mesh),
             agents,
@@ -49,7 +53,10 @@ impl Hosts {
     }
 
     /// The hosts of a cluster whose agents answer.
-    pub(crate) async fn connected(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+    ///
+    /// # Errors
+    /// What the compute service answers.
+    pub async fn connected(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
         let mut hosts = Vec::new();
         let mut last: Option<String> = None;
         loop {
@@ -77,7 +84,10 @@ impl Hosts {
     }
 
     /// A host and whether its agent answers; none if there is no such host any more.
-    pub(crate) async fn find(&self, uuid: &str) -> Result<Option<(HostUuid, bool)>, Fault> {
+    ///
+    /// # Errors
+    /// What the compute service answers.
+    pub async fn find(&self, uuid: &str) -> Result<Option<(HostUuid, bool)>, Fault> {
         let uuid = uuid.to_owned();
         match self.compute.get_host(GetHostRequest { uuid }).await {
             Ok(found) => Ok(found.host.and_then(|host| {
@@ -93,7 +103,10 @@ impl Hosts {
 
     /// Has a host run a command. What the reply means is to be committed before the
     /// acknowledgement.
-    pub(crate) async fn call<C: AgentCommand>(
+    ///
+    /// # Errors
+    /// A fault of that host: it was not reached, refused, or failed.
+    pub async fn call<C: AgentCommand>(
         &self,
         host: HostUuid,
         task: Task,
@@ -120,8 +133,12 @@ impl Hosts {
             Err(error) => {
                 // A failure changes no row. Forgotten by the agent, the task can be tried again.
                 delivered.ack.committed();
+                let code = match error.code {
+                    CommandErrorCode::Timeout => ErrorCode::DeadlineExceeded,
+                    _ => ErrorCode::AgentFailed,
+                };
                 let message = format!("host {host} failed `{}`: {error}", C::NAME);
-                Err(on_host(Fault::new(ErrorCode::AgentFailed, message)))
+                Err(on_host(Fault::new(code, message)))
             }
         }
     }
@@ -137,7 +154,10 @@ impl Hosts {
 }
 
 /// The uuid of a row; only canonical ones are stored.
-pub(crate) fn stored_uuid(text: &str) -> Result<Uuid, Fault> {
+///
+/// # Errors
+/// `INTERNAL` if it is none.
+pub fn stored_uuid(text: &str) -> Result<Uuid, Fault> {
     Uuid::try_parse(text)
         .map_err(|_| Fault::new(ErrorCode::Internal, format!("a row has the uuid `{text}`")))
 }

@@ -1,0 +1,71 @@
+//! The stage `up`: a cloud of its own, up, completed and down, with nothing left in the end.
+
+use std::{
+    path::{Path, PathBuf},
+    process::id,
+    time::Duration,
+};
+
+use crate::error::XtaskError;
+
+use super::{Accelerator, DownOptions, UpOptions, down, process::in_namespace, up};
+
+/// Has a cloud come up and go.
+pub(crate) fn rehearse() -> Result<(), XtaskError> {
+    let name = format!("cairn-{}", id());
+    let options = UpOptions {
+        // Not below TMPDIR, which may be too long for the path of a socket.
+        data_directory: PathBuf::from(format!("/tmp/{name}")),
+        accelerator: Accelerator::Tcg,
+        release: false,
+        name,
+    };
+    let played = play(&options);
+    // The logs of what failed stay.
+    let gone = down(&DownOptions {
+        data_directory: options.data_directory.clone(),
+        purge: played.is_ok(),
+    });
+    if played.is_err() {
+        let directory = options.data_directory.display();
+        println!(
+            "what it left is in {directory}: `cargo xtask down --purge --data-directory {directory}` removes it"
+        );
+    }
+    played.and(gone)?;
+    match options.data_directory.exists() {
+        true => Err(refused("a purge leaves the data directory")),
+        false => Ok(()),
+    }
+}
+
+fn play(options: &UpOptions) -> Result<(), XtaskError> {
+    if !up(options)? {
+        return Err(refused("the first `up` had nothing to do"));
+    }
+    if up(options)? {
+        return Err(refused("a second `up` had something to do"));
+    }
+    println!("== a virtual machine ends with nobody noticing");
+    let host = format!("{}-host-1", options.name);
+    let mut guests = in_namespace(&host).into_iter();
+    let guest = guests.find(|process| process.name().starts_with("qemu-"));
+    let guest = guest.ok_or_else(|| refused("there is no virtual machine on host-1"))?;
+    guest.end(Duration::ZERO)?;
+    if !up(options)? {
+        return Err(refused("an `up` did not see that a virtual machine ended"));
+    }
+    let host = Path::new("/run/netns").join(host);
+    down(&DownOptions {
+        data_directory: options.data_directory.clone(),
+        purge: false,
+    })?;
+    match host.exists() {
+        true => Err(refused("`down` leaves a network namespace")),
+        false => Ok(()),
+    }
+}
+
+fn refused(what: &str) -> XtaskError {
+    XtaskError::Refused(what.to_owned())
+}
