@@ -182,6 +182,12 @@ where
     fn implementers(&self, service: &str) -> Vec<Arc<str>> {
         self.registry.implementers(service)
     }
+
+    fn method(&self, path: &str) -> Option<&'static Method> {
+        let (service, _) = path.strip_prefix('/')?.split_once('/')?;
+        let methods = self.registry.service(service)?.dispatch.methods();
+        methods.iter().find(|method| method.path == path)
+    }
 }
 
 /// Layers here are always ready: what limits calls refuses them, it does not hold them up.

@@ -183,6 +183,12 @@ pub trait Caller: Send + Sync + 'static {
     fn implementers(&self, _service: &str) -> Vec<Arc<str>> {
         Vec::new()
     }
+
+    /// The rpc of that path, `/cairn.compute.v1alpha1.ZoneService/CreateZone`, if its service runs
+    /// somewhere; for those who know what they call at run time only.
+    fn method(&self, _path: &str) -> Option<&'static Method> {
+        None
+    }
 }
 
 /// The way to every service of the cloud; cheap to clone.
@@ -207,6 +213,13 @@ impl Mesh {
     #[must_use]
     pub fn implementers(&self, service: &str) -> Vec<Arc<str>> {
         self.0.implementers(service)
+    }
+
+    /// The rpc of that path, `/cairn.compute.v1alpha1.ZoneService/CreateZone`, if its service runs
+    /// somewhere; for those who know what they call at run time only.
+    #[must_use]
+    pub fn method(&self, path: &str) -> Option<&'static Method> {
+        self.0.method(path)
     }
 }
 

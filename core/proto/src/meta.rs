@@ -10,11 +10,12 @@ use std::{
 
 use prost::{Message, Name};
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, MessageDescriptor, ReflectMessage as _, Value,
+    DescriptorPool, DynamicMessage, EnumDescriptor, MessageDescriptor, MethodDescriptor,
+    ReflectMessage as _, Value,
 };
 use prost_types::Timestamp;
 
-pub use field::{EnumNames, Field, FieldKind, Width};
+pub use field::{EnumNames, Field, FieldKind, OnDelete, Width};
 
 /// A message that is a resource; implemented by generated code.
 pub trait Resource: Message + Name + Default + Clone + 'static {
@@ -39,6 +40,8 @@ pub struct ResourceType {
     pub table: String,
     /// What a table shows of it besides uuid and name; json names.
     pub columns: Vec<String>,
+    /// The nouns of what goes before it in a cascade, though no reference says so.
+    pub deleted_after: Vec<String>,
     /// Its fields, in the order of their numbers; each is a column of the table.
     pub fields: Vec<Field>,
     /// Its message.
@@ -53,6 +56,17 @@ impl ResourceType {
             .iter()
             .find(|field| field.name == name || field.json_name == name)
     }
+}
+
+/// How the resources of a type are deleted.
+#[derive(Debug, Clone)]
+pub enum Deletion {
+    /// By this rpc.
+    Rpc(MethodDescriptor),
+    /// The row is all that there is of one.
+    Row,
+    /// Not by themselves: they are parts of others, or stay.
+    Never,
 }
 
 /// A descriptor pool that cannot be used.
@@ -122,23 +136,46 @@ impl Catalog {
         }
         let catalog = Self { pool, resources };
         for resource in catalog.resources() {
-            for field in &resource.fields {
-                if let Some(target) = field
-                    .references
-                    .as_ref()
-                    .filter(|t| catalog.resource(t).is_none())
-                {
+            let fields = resource.fields.iter();
+            let named =
+                fields.filter_map(|field| Some((field.name.as_str(), field.references.as_ref()?)));
+            let after = resource
+                .deleted_after
+                .iter()
+                .map(|noun| ("deleted_after", noun));
+            for (who, noun) in named.chain(after) {
+                if catalog.resource(noun).is_none() {
                     return Err(CatalogError::Resource {
                         resource: resource.message.full_name().to_owned(),
-                        problem: format!(
-                            "{} references {target}, which is no resource",
-                            field.name
-                        ),
+                        problem: format!("{who} names {noun}, which is no resource"),
                     });
                 }
             }
         }
         Ok(catalog)
+    }
+
+    /// How resources of that type are deleted: by the rpc that says so, or by `Delete` with the
+    /// message's name in the service of the same name. A type without a service is only rows.
+    #[must_use]
+    pub fn deletion(&self, resource: &ResourceType) -> Deletion {
+        let says_so = |method: &MethodDescriptor| {
+            let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc");
+            let deletes = rules.and_then(|r| Some(r.get_field_by_name("deletes")?.into_owned()));
+            deletes.is_some_and(|noun| noun.as_str() == Some(&resource.name))
+        };
+        let services = self.pool.services();
+        let mut methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
+        if let Some(method) = methods.find(says_so) {
+            return Deletion::Rpc(method);
+        }
+        let service = format!("{}Service", resource.message.full_name());
+        let Some(service) = self.pool.get_service_by_name(&service) else {
+            return Deletion::Row;
+        };
+        let delete = format!("Delete{}", resource.message.name());
+        let method = service.methods().find(|method| method.name() == delete);
+        method.map_or(Deletion::Never, Deletion::Rpc)
     }
 
     /// The type with that noun.

@@ -51,11 +51,11 @@ pub fn now() -> Timestamp {
     now
 }
 
-/// Refuses a request that names what is not there. In the transaction of the change, so that
-/// nothing named can go in between.
+/// Refuses a request that names what is not there, or is being deleted. In the transaction of the
+/// change, so that nothing named can go in between.
 ///
 /// # Errors
-/// A fault that names each field whose resource is missing.
+/// A fault that names each field whose resource is missing or going.
 pub async fn check_references(tx: &mut Tx, references: &[Reference<'_>]) -> Result<(), Fault> {
     let mut missing = Vec::new();
     for reference in references {
@@ -66,15 +66,20 @@ pub async fn check_references(tx: &mut Tx, references: &[Reference<'_>]) -> Resu
                 let message = format!("field {} refers to no known resource", reference.field);
                 Fault::new(ErrorCode::Internal, message)
             })?;
-        let sql = format!("SELECT 1 FROM {table} WHERE uuid = ?");
-        if tx
-            .rows(&sql, vec![Value::from(reference.uuid)])
-            .await?
-            .is_empty()
-        {
-            let problem = format!("there is no {} {}", reference.noun, reference.uuid);
-            missing.push((reference.field.to_owned(), problem));
-        }
+        let sql = format!(
+            "SELECT (SELECT plan_uuid FROM going WHERE resource_uuid = {table}.uuid) \
+             FROM {table} WHERE uuid = ?"
+        );
+        let rows = tx.rows(&sql, vec![Value::from(reference.uuid)]).await?;
+        let (noun, uuid) = (reference.noun, reference.uuid);
+        let problem = match rows.first().map(|row| row.opt_text(0)).transpose()? {
+            None => format!("there is no {noun} {uuid}"),
+            Some(Some(plan)) => {
+                format!("{noun} {uuid} is being deleted by cascade plan {plan}")
+            }
+            Some(None) => continue,
+        };
+        missing.push((reference.field.to_owned(), problem));
     }
     if missing.is_empty() {
         Ok(())

@@ -20,6 +20,22 @@ pub enum StoreError {
         /// The database's words for what must be unique.
         constraint: String,
     },
+    /// It refers to a resource that is being deleted.
+    #[error("{what} refers to {refers_to}, which is being deleted")]
+    Going {
+        /// What was written: `cluster 01890a5d-…`.
+        what: String,
+        /// The uuid that it refers to.
+        refers_to: String,
+    },
+    /// A cascade is to delete what another one is deleting.
+    #[error("{uuid} is being deleted by cascade plan {plan}")]
+    GoingAlready {
+        /// What both are to delete.
+        uuid: String,
+        /// The other one's plan.
+        plan: String,
+    },
     /// The data directory or a file in it cannot be used.
     #[error("use data directory {}", directory.display())]
     Directory {
@@ -130,6 +146,7 @@ impl Coded for StoreError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::AlreadyExists { .. } => ErrorCode::AlreadyExists,
+            Self::Going { .. } | Self::GoingAlready { .. } => ErrorCode::WrongState,
             _ => ErrorCode::Store,
         }
     }

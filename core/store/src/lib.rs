@@ -29,6 +29,7 @@
 
 mod config;
 mod error;
+mod going;
 mod migration;
 mod schema;
 mod sqlite;

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Migration, Row, StoreConfig, StoreError, Tx, Value,
+    Migration, Row, StoreConfig, StoreError, Tx, Value, going,
     migration::migrate,
     sqlite::{Connection, Readers},
     tables::Tables,
@@ -62,7 +62,8 @@ impl Store {
             cause: Arc::new(cause),
         })?;
         let mut connection = Connection::open(&file).await?;
-        migrate(&mut connection, migrations).await?;
+        let migrations = [&[going::MIGRATION], migrations].concat();
+        migrate(&mut connection, &migrations).await?;
         // They open after the writer: only it can make the files that a reader needs.
         let readers = Readers::new(file, config.read_connections);
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";

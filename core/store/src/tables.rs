@@ -22,7 +22,11 @@ pub(crate) struct Table {
     pub(crate) resource: Arc<ResourceType>,
     /// Up to and with the table's name: `SELECT … FROM "zone"`.
     pub(crate) select: String,
+    /// If it has references: takes their values once more, as its last, and returns one that is
+    /// going, or null.
     pub(crate) insert: String,
+    /// Where its references are among its fields.
+    pub(crate) references: Vec<usize>,
     /// Takes the uuid once more, as its last value.
     pub(crate) update: String,
     pub(crate) delete: String,
@@ -47,8 +51,9 @@ impl Tables {
         self.by_noun.values()
     }
 
-    /// Counts the rows that refer to a resource, of each type that can: noun, count. The second
-    /// part is how often the uuid is to be bound. None if no type can.
+    /// Counts the rows that refer to a resource, of each type that can: noun, count. Those that go
+    /// together with it do not count. The second part is how often the uuid is to be bound. None if
+    /// no type can.
     pub(crate) fn count_referrers(&self, noun: &str) -> Option<(String, usize)> {
         let mut conditions: Vec<(&str, &str, Vec<String>)> = Vec::new();
         for (resource, field) in self.catalog.referrers(noun) {
@@ -61,10 +66,14 @@ impl Tables {
                 _ => conditions.push((&resource.name, &resource.table, vec![condition])),
             }
         }
-        let values = conditions.iter().map(|(_, _, all)| all.len()).sum();
+        let values = conditions.iter().map(|(_, _, all)| all.len() + 1).sum();
         let counts = conditions.iter().map(|(name, table, all)| {
             let any = all.join(" OR ");
-            format!("SELECT '{name}', COUNT(*) FROM \"{table}\" WHERE {any}")
+            format!(
+                "SELECT '{name}', COUNT(*) FROM \"{table}\" WHERE ({any}) AND NOT EXISTS \
+                 (SELECT 1 FROM going WHERE resource_uuid = \"{table}\".uuid AND plan_uuid = \
+                 (SELECT plan_uuid FROM going WHERE resource_uuid = ?))"
+            )
         });
         let sql = counts.collect::<Vec<_>>().join(" UNION ALL ");
         (values > 0).then_some((sql, values))
@@ -85,9 +94,22 @@ impl Table {
         let columns = each(|_, name| format!("\"{name}\""));
         let marks = each(|_, _| "?".to_owned());
         let set = each(|_, name| format!("\"{name}\" = ?"));
+        let fields = resource.fields.iter().enumerate();
+        let references: Vec<_> = fields
+            .filter(|(_, field)| field.references.is_some())
+            .map(|(place, _)| place)
+            .collect();
+        let returning = match references.len() {
+            0 => String::new(),
+            many => format!(
+                " RETURNING (SELECT resource_uuid FROM going WHERE resource_uuid IN ({}) LIMIT 1)",
+                vec!["?"; many].join(", ")
+            ),
+        };
         Self {
             select: format!("SELECT {read} FROM \"{table}\""),
-            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks})"),
+            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks}){returning}"),
+            references,
             update: format!("UPDATE \"{table}\" SET {set} WHERE uuid = ?"),
             delete: format!("DELETE FROM \"{table}\" WHERE uuid = ?"),
             resource,

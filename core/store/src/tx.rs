@@ -62,10 +62,17 @@ impl Tx {
         &self.tables.catalog
     }
 
+    /// Whether the resource of that noun has a table here.
+    #[must_use]
+    pub fn has_table(&self, noun: &str) -> bool {
+        self.tables.get(noun).is_ok()
+    }
+
     /// Stores a new resource.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] if there is one with that uuid.
+    /// [`StoreError::AlreadyExists`] if there is one with that uuid, [`StoreError::Going`] if it
+    /// refers to one that is being deleted.
     pub async fn insert<R: Resource>(&mut self, resource: &R) -> Result<(), StoreError> {
         self.insert_encoded(R::NOUN, &resource.encode_to_vec())
             .await
@@ -181,7 +188,8 @@ impl Tx {
         self.run(sql, values).await.map(|answer| answer.affected)
     }
 
-    /// How many resources of which nouns refer to this one; none with a count of zero.
+    /// How many resources of which nouns refer to this one; none with a count of zero. If it is
+    /// going, those that go with it do not count.
     ///
     /// # Errors
     /// If the database fails.
@@ -206,10 +214,24 @@ impl Tx {
     async fn insert_encoded(&mut self, noun: &str, message: &[u8]) -> Result<(), StoreError> {
         let tables = Arc::clone(&self.tables);
         let table = tables.get(noun)?;
-        let values = wire::values(&table.resource, message)?;
+        let mut values = wire::values(&table.resource, message)?;
         let uuid = uuid_of(&values);
+        let references = table.references.iter();
+        values.extend(
+            references
+                .map(|place| values[*place].clone())
+                .collect::<Vec<_>>(),
+        );
         match self.run(&table.insert, values).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => {
+                let going = answer.rows.first().map(|row| row.opt_text(0)).transpose()?;
+                let Some(refers_to) = going.flatten() else {
+                    return Ok(());
+                };
+                self.run(&table.delete, vec![uuid.as_str().into()]).await?;
+                let what = format!("{noun} {uuid}");
+                Err(StoreError::Going { what, refers_to })
+            }
             Err(StoreError::AlreadyExists { constraint, .. }) => Err(StoreError::AlreadyExists {
                 what: format!("{noun} {uuid}"),
                 constraint,

@@ -13,7 +13,7 @@ const CORE: &[&[&str]] = &[
     &["store"],
     &["query"],
     &["agent", "operation"],
-    &["flow", "resource"],
+    &["cascade", "flow", "resource"],
     &["mesh"],
     &["testkit"],
 ];

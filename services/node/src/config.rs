@@ -42,6 +42,8 @@ pub enum ServiceName {
     Network,
     /// Primary storages, images, volumes.
     Storage,
+    /// Plans of what is deleted with a resource.
+    Cascade,
     /// Show, watch and cancel operations.
     Operation,
     /// The generic query.

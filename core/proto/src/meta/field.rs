@@ -19,6 +19,8 @@ pub struct Field {
     pub nullable: bool,
     /// It holds the uuid of a resource of this noun.
     pub references: Option<String>,
+    /// What becomes of the resource when a cascade deletes the one that the field names.
+    pub on_delete: OnDelete,
     /// Never returned, queried, logged or stored in clear.
     pub secret: bool,
 }
@@ -42,6 +44,18 @@ pub enum FieldKind {
     Time,
     /// `bytes`: BYTEA.
     Bytes,
+}
+
+/// What becomes of a resource when a cascade deletes the one that it refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnDelete {
+    /// The cascade is refused, unless the resource goes for another reason.
+    Refuse,
+    /// It is deleted, too, before the other one.
+    Delete,
+    /// It is a part of the other one, whose own deletion removes it. If a cascade is to delete
+    /// the part, then the whole goes.
+    Part,
 }
 
 /// How many bits an integer has.
@@ -121,11 +135,13 @@ pub(super) fn resource(
     {
         return Err(problem(format!("its name `{name}` is not kebab-case")));
     }
-    let columns = options.get_field_by_name("columns");
-    let columns = columns
-        .as_ref()
-        .and_then(|c| c.as_list())
-        .unwrap_or_default();
+    let texts = |name| -> Vec<String> {
+        let value = options.get_field_by_name(name);
+        let list = value.as_ref().and_then(|v| v.as_list()).unwrap_or_default();
+        list.iter()
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    };
     let mut fields = Vec::new();
     for descriptor in message.fields() {
         fields.push(field(&descriptor).map_err(&problem)?);
@@ -150,10 +166,8 @@ pub(super) fn resource(
     Ok(ResourceType {
         table: name.replace('-', "_"),
         plural: text("plural"),
-        columns: columns
-            .iter()
-            .filter_map(|c| c.as_str().map(str::to_owned))
-            .collect(),
+        columns: texts("columns"),
+        deleted_after: texts("deleted_after"),
         fields,
         message: message.clone(),
         name,
@@ -190,13 +204,30 @@ fn field(descriptor: &FieldDescriptor) -> Result<Field, String> {
             .and_then(|r| r.get_field_by_name(name).map(|v| v.into_owned()))
     };
     let references = rule("references").and_then(|v| v.as_str().map(str::to_owned));
+    let references = references.filter(|target| !target.is_empty());
+    let on_delete = match rule("on_delete").and_then(|v| v.as_enum_number()) {
+        None | Some(0) => OnDelete::Refuse,
+        Some(1) => OnDelete::Delete,
+        Some(2) => OnDelete::Part,
+        Some(other) => {
+            let name = descriptor.name();
+            return Err(format!(
+                "field {name} has on_delete {other}, which is unknown"
+            ));
+        }
+    };
+    if on_delete != OnDelete::Refuse && references.is_none() {
+        let name = descriptor.name();
+        return Err(format!("field {name} has on_delete and references nothing"));
+    }
     Ok(Field {
         name: descriptor.name().to_owned(),
         json_name: descriptor.json_name().to_owned(),
         number: descriptor.number(),
         kind,
         nullable: descriptor.supports_presence(),
-        references: references.filter(|target| !target.is_empty()),
+        references,
+        on_delete,
         secret: rule("secret").and_then(|v| v.as_bool()).unwrap_or(false),
     })
 }

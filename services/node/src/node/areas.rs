@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cairn_agent::Agents;
+use cairn_cascade_service::Cascades;
 use cairn_compute_service::{Compute, Watch};
 use cairn_flow::FlowError;
 use cairn_mesh::{Extension, LocalMesh};
@@ -30,6 +31,7 @@ pub(super) fn migrations() -> Vec<Migration> {
         cairn_compute_service::MIGRATIONS,
         cairn_network_service::MIGRATIONS,
         cairn_storage_service::MIGRATIONS,
+        cairn_cascade_service::MIGRATIONS,
     ];
     all.into_iter().flatten().cloned().collect()
 }
@@ -47,6 +49,7 @@ pub(super) struct Areas {
     pub(super) compute: Compute,
     network: Network,
     storage: Storage,
+    cascades: Cascades,
 }
 
 impl Areas {
@@ -79,6 +82,7 @@ impl Areas {
                 agents: agents(),
                 token,
             }),
+            cascades: Cascades::new(store(), mesh()),
         }
     }
 
@@ -86,7 +90,8 @@ impl Areas {
     /// it accepted before its configuration changed must end.
     pub(super) fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations)?;
-        Ok(self.storage.register(self.network.register(operations)))
+        let operations = self.storage.register(self.network.register(operations));
+        Ok(self.cascades.register(operations))
     }
 
     /// What this node serves.
@@ -106,6 +111,9 @@ impl Areas {
         }
         if config.runs(ServiceName::Storage) {
             services.extend(self.storage.services(resources));
+        }
+        if config.runs(ServiceName::Cascade) {
+            services.extend(self.cascades.services(resources));
         }
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());

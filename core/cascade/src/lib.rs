@@ -1,0 +1,36 @@
+//! Cascades: what has to go with a resource, and how it goes.
+//!
+//! A resource joins by what its proto says of its references (`on_delete`), and needs no code for
+//! it: [`find`] follows the references of rows from one resource to all that have to go with it,
+//! and [`Found::delete`] has their services delete them, what is below first. A type that has no
+//! rpc to delete is only rows, or a part of something; its rows are deleted here.
+//!
+//! ```no_run
+//! use cairn_cascade::{Snapshot, find};
+//! use cairn_store::Store;
+//!
+//! # async fn example(store: &Store, zone: &str) -> Result<(), cairn_cascade::CascadeError> {
+//! let found = find(&mut Snapshot(store), "zone", zone).await?;
+//! for item in found.content().items {
+//!     println!("{:1$}{2} {3}", "", 2 * item.depth as usize, item.resource_type, item.name);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Who executes marks everything first ([`Found::mark`]), in the transaction in which it was found:
+//! from then on nothing new can come below, so what was shown is all that goes.
+//!
+//! What is absent on purpose: edges in code. What the descriptors do not say, nobody would see in a
+//! plan.
+
+mod delete;
+mod error;
+mod find;
+mod order;
+mod tree;
+
+pub use error::CascadeError;
+pub use find::{Found, Reader, Snapshot, find};
+
+#[cfg(test)]
+mod tests;

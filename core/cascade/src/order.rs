@@ -1,0 +1,128 @@
+//! In which order resources go: what refers before what it refers to, parts with their wholes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::{Found, tree::Tree};
+
+/// Resources that are to be deleted, and which of them may go now. A node stands for itself and its
+/// parts.
+#[derive(Debug)]
+pub(crate) struct Order {
+    depth: Vec<u32>,
+    /// How many go before it.
+    waits_for: Vec<usize>,
+    /// Those that wait for it.
+    holds: Vec<Vec<usize>>,
+    noun: Vec<usize>,
+    /// Of each noun: how many are left, and which nouns go before it.
+    left: Vec<usize>,
+    after: Vec<Vec<usize>>,
+    /// Those that have not begun, by how many they wait for.
+    waiting: BTreeSet<usize>,
+    /// Those that wait for none, deepest last.
+    ready: BTreeSet<(u32, usize)>,
+    running: usize,
+}
+
+impl Order {
+    pub(crate) fn of(found: &Found) -> Self {
+        let tree = Tree::of(found);
+        let count = found.nodes.len();
+        // Each node's whole, which may be a part itself.
+        let whole = |mut node: usize| {
+            while tree.part[node] {
+                match tree.above[node] {
+                    Some(above) => node = above,
+                    None => break,
+                }
+            }
+            node
+        };
+        let (mut waits_for, mut holds) = (vec![0; count], vec![Vec::new(); count]);
+        let mut known = HashSet::new();
+        for edge in &found.edges {
+            let (first, then) = (whole(edge.child), whole(edge.parent));
+            if first != then && known.insert((first, then)) {
+                waits_for[then] += 1;
+                holds[first].push(then);
+            }
+        }
+        let mut nouns: HashMap<&str, usize> = HashMap::new();
+        let mut noun = Vec::with_capacity(count);
+        for node in &found.nodes {
+            let next = nouns.len();
+            noun.push(*nouns.entry(&node.resource.name).or_insert(next));
+        }
+        let (mut left, mut after) = (vec![0; nouns.len()], vec![Vec::new(); nouns.len()]);
+        for (place, node) in found.nodes.iter().enumerate() {
+            left[noun[place]] += usize::from(!tree.part[place]);
+            let before = node.resource.deleted_after.iter();
+            after[noun[place]] = before
+                .filter_map(|name| nouns.get(name.as_str()).copied())
+                .filter(|before| *before != noun[place])
+                .collect();
+        }
+        let waiting = (0..count).filter(|node| !tree.part[*node]).collect();
+        let mut order = Self {
+            depth: tree.depth,
+            waits_for,
+            holds,
+            noun,
+            left,
+            after,
+            waiting,
+            ready: BTreeSet::new(),
+            running: 0,
+        };
+        order.admit(order.waiting.clone());
+        order
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.left.iter().sum()
+    }
+
+    /// The next that may begin, if one may. Where all that are left wait for each other, the
+    /// deepest one begins: they go together, and so do not hold each other back.
+    pub(crate) fn next(&mut self) -> Option<usize> {
+        if self.ready.is_empty() && self.running == 0 {
+            let deepest = self.waiting.iter().max_by_key(|node| self.depth[**node]);
+            let deepest = *deepest?;
+            self.waiting.remove(&deepest);
+            self.ready.insert((self.depth[deepest], deepest));
+        }
+        let (_, node) = self.ready.pop_last()?;
+        self.running += 1;
+        Some(node)
+    }
+
+    /// One that began is gone.
+    pub(crate) fn gone(&mut self, node: usize) {
+        self.running = self.running.saturating_sub(1);
+        let noun = self.noun[node];
+        self.left[noun] = self.left[noun].saturating_sub(1);
+        let held = std::mem::take(&mut self.holds[node]);
+        for held in &held {
+            self.waits_for[*held] = self.waits_for[*held].saturating_sub(1);
+        }
+        self.admit(held.into_iter().collect());
+        if self.left[noun] == 0 {
+            let of_noun = |node: &usize| self.after[self.noun[*node]].contains(&noun);
+            let freed = self.waiting.iter().copied().filter(of_noun).collect();
+            self.admit(freed);
+        }
+    }
+
+    fn admit(&mut self, candidates: BTreeSet<usize>) {
+        for node in candidates {
+            let mut before = self.after[self.noun[node]].iter();
+            if self.waits_for[node] == 0
+                && before.all(|noun| self.left[*noun] == 0)
+                && self.waiting.remove(&node)
+            {
+                self.ready.insert((self.depth[node], node));
+            }
+        }
+    }
+}

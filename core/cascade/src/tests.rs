@@ -1,0 +1,337 @@
+//! What goes with a resource, against a model: types that exist in this test only, rows that refer
+//! to each other at random, in circles too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use cairn_proto::{
+    cascade::v1alpha1::CascadeAction,
+    meta::{Catalog, OnDelete, ResourceType},
+};
+use cairn_store::{BoxFuture, StoreError};
+use cairn_testkit::{TestStore, proto_set, tables_of};
+use proptest::{collection::vec, prelude::ProptestConfig, prop_assert_eq, test_runner::TestRunner};
+use prost_reflect::{DynamicMessage, Value};
+
+use crate::{CascadeError, Found, Snapshot, find, order::Order, tree::Tree};
+
+/// A type and its references: the field, the type it names, what becomes of it.
+type Type = (
+    &'static str,
+    &'static [(&'static str, &'static str, OnDelete)],
+);
+
+use OnDelete::{Delete, Part, Refuse};
+
+/// Circles: a site in a site, racks beside each other, a box in a rack that stands on a box. A lid
+/// is a part of a box, and is to go with a rack, too: then the box goes. Labels stay.
+const TYPES: &[Type] = &[
+    ("site", &[("site_uuid", "site", Delete)]),
+    (
+        "rack",
+        &[
+            ("site_uuid", "site", Delete),
+            ("rack_uuid", "rack", Delete),
+            ("box_uuid", "box", Delete),
+        ],
+    ),
+    (
+        "box",
+        &[("rack_uuid", "rack", Delete), ("site_uuid", "site", Delete)],
+    ),
+    (
+        "lid",
+        &[("box_uuid", "box", Part), ("rack_uuid", "rack", Delete)],
+    ),
+    (
+        "label",
+        &[
+            ("site_uuid", "site", Refuse),
+            ("box_uuid", "box", Delete),
+            ("lid_uuid", "lid", Refuse),
+        ],
+    ),
+];
+
+fn proto() -> String {
+    let mut text = "syntax = \"proto3\";\npackage stock.v1;\n\
+                    import \"cairn/meta/v1alpha1/annotations.proto\";\n\
+                    import \"google/protobuf/timestamp.proto\";\n"
+        .to_owned();
+    for (noun, references) in TYPES {
+        let message = noun[..1].to_uppercase() + &noun[1..];
+        text += &format!(
+            "message {message} {{\n  option (cairn.meta.v1alpha1.resource) = \
+             {{ name: \"{noun}\" plural: \"{noun}s\" }};\n  string uuid = 1;\n  string name = 2;\n  \
+             string description = 3;\n  string account_uuid = 4;\n  \
+             google.protobuf.Timestamp create_time = 5;\n  \
+             google.protobuf.Timestamp last_operation_time = 6;\n"
+        );
+        for (number, (field, target, on_delete)) in (10..).zip(*references) {
+            let on_delete = match on_delete {
+                Refuse => "ON_DELETE_UNSPECIFIED",
+                Delete => "ON_DELETE_DELETE",
+                Part => "ON_DELETE_PART",
+            };
+            text += &format!(
+                "  optional string {field} = {number} [(cairn.meta.v1alpha1.field) = \
+                 {{ references: \"{target}\" on_delete: {on_delete} }}];\n"
+            );
+        }
+        text += "}\n";
+    }
+    text
+}
+
+async fn stock() -> TestStore {
+    let catalog = Arc::new(Catalog::with(&[&proto_set(&proto())]).unwrap());
+    let types = TYPES
+        .iter()
+        .map(|(noun, _)| &**catalog.resource(noun).unwrap());
+    let tables = tables_of(types);
+    TestStore::with(catalog, &[tables]).await
+}
+
+/// A row: its type, and for each reference of the type the number of a row of the right type.
+#[derive(Debug, Clone)]
+struct Row {
+    kind: usize,
+    refers: Vec<Option<usize>>,
+}
+
+fn uuid(row: usize) -> String {
+    format!("u{row}")
+}
+
+/// A number picks a row of the right type: the first row is a site, so that there is something.
+fn rows(drawn: Vec<(usize, Vec<Option<usize>>)>) -> Vec<Row> {
+    let kinds: Vec<_> = [0]
+        .into_iter()
+        .chain(drawn.iter().map(|(kind, _)| *kind))
+        .collect();
+    let refers = [vec![]]
+        .into_iter()
+        .chain(drawn.into_iter().map(|(_, refers)| refers));
+    let all = kinds.iter().zip(refers);
+    all.map(|(kind, drawn)| {
+        let mut drawn = drawn.into_iter().chain(std::iter::repeat(None));
+        let refers = TYPES[*kind].1.iter().map(|(_, target, _)| {
+            let of_type = |row: &usize| TYPES[kinds[*row]].0 == *target;
+            let fitting: Vec<_> = (0..kinds.len()).filter(of_type).collect();
+            let pick = drawn.next().flatten()?;
+            (!fitting.is_empty()).then(|| fitting[pick % fitting.len()])
+        });
+        let refers = refers.collect();
+        Row {
+            kind: *kind,
+            refers,
+        }
+    })
+    .collect()
+}
+
+async fn fill(store: &TestStore, rows: &[Row]) {
+    let resource =
+        |noun| -> Arc<ResourceType> { Arc::clone(store.catalog().resource(noun).unwrap()) };
+    let messages = rows.iter().enumerate().map(|(number, row)| {
+        let (noun, references) = TYPES[row.kind];
+        let resource = resource(noun);
+        let mut message = DynamicMessage::new(resource.message.clone());
+        message.set_field_by_name("uuid", Value::String(uuid(number)));
+        message.set_field_by_name("name", Value::String(format!("{noun} {number}")));
+        for ((field, _, _), to) in references.iter().zip(&row.refers) {
+            if let Some(to) = to {
+                message.set_field_by_name(field, Value::String(uuid(*to)));
+            }
+        }
+        (resource, message)
+    });
+    let messages: Vec<_> = messages.collect();
+    let written = store.write(move |tx| -> BoxFuture<'_, Result<(), StoreError>> {
+        let messages = messages.clone();
+        Box::pin(async move {
+            for (noun, _) in TYPES {
+                tx.execute(&format!("DELETE FROM {noun}"), vec![]).await?;
+            }
+            for (resource, message) in &messages {
+                tx.insert_dynamic(resource, message).await?;
+            }
+            Ok(())
+        })
+    });
+    written.await.unwrap();
+}
+
+/// What goes with the first row, and what stands against it: the rules, said as simply as can be.
+fn model(rows: &[Row]) -> (BTreeMap<String, CascadeAction>, BTreeSet<String>) {
+    let mut going = BTreeSet::from([0]);
+    let edges = |row: usize| {
+        let references = TYPES[rows[row].kind].1.iter().zip(&rows[row].refers);
+        references.filter_map(|((_, _, on_delete), to)| Some((*on_delete, (*to)?)))
+    };
+    loop {
+        let mut more = BTreeSet::new();
+        for row in 0..rows.len() {
+            let named: Vec<_> = edges(row).filter(|(_, to)| going.contains(to)).collect();
+            if named.iter().any(|(on_delete, _)| *on_delete != Refuse) {
+                more.insert(row);
+            }
+            if named.iter().any(|(on_delete, _)| *on_delete == Delete) {
+                more.extend(
+                    edges(row)
+                        .filter(|(o, _)| *o == Part)
+                        .map(|(_, whole)| whole),
+                );
+            }
+        }
+        let before = going.len();
+        going.extend(more);
+        if going.len() == before {
+            break;
+        }
+    }
+    let mut actions = BTreeMap::new();
+    let mut blockers = BTreeSet::new();
+    for row in 0..rows.len() {
+        if going.contains(&row) {
+            let part = edges(row).any(|(o, to)| o == Part && going.contains(&to));
+            let action = match part {
+                true => CascadeAction::Part,
+                false => CascadeAction::Delete,
+            };
+            actions.insert(uuid(row), action);
+        } else if edges(row).any(|(_, to)| going.contains(&to)) {
+            blockers.insert(uuid(row));
+        }
+    }
+    (actions, blockers)
+}
+
+/// Which units a unit's nodes refer to.
+fn references(found: &Found, tree: &Tree) -> BTreeMap<usize, BTreeSet<usize>> {
+    let whole = |mut node: usize| {
+        while tree.part[node] {
+            node = tree.above[node].unwrap();
+        }
+        node
+    };
+    let mut refers: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for edge in &found.edges {
+        let (from, to) = (whole(edge.child), whole(edge.parent));
+        if from != to {
+            refers.entry(from).or_default().insert(to);
+        }
+    }
+    refers
+}
+
+fn reaches(refers: &BTreeMap<usize, BTreeSet<usize>>, from: usize, to: usize) -> bool {
+    let (mut seen, mut waiting) = (BTreeSet::new(), vec![from]);
+    while let Some(node) = waiting.pop() {
+        for next in refers.get(&node).into_iter().flatten() {
+            if *next == to {
+                return true;
+            }
+            if seen.insert(*next) {
+                waiting.push(*next);
+            }
+        }
+    }
+    false
+}
+
+/// Each goes once, and nothing goes before what refers to it, unless they refer to each other.
+fn check_order(found: &Found, at_once: usize) {
+    let tree = Tree::of(found);
+    let refers = references(found, &tree);
+    let mut order = Order::of(found);
+    let (mut running, mut gone) = (Vec::new(), BTreeSet::new());
+    loop {
+        while running.len() < at_once {
+            let Some(node) = order.next() else { break };
+            assert!(!tree.part[node] && !gone.contains(&node) && !running.contains(&node));
+            for (from, to) in &refers {
+                let early = to.contains(&node) && !gone.contains(from);
+                assert!(
+                    !early || reaches(&refers, node, *from),
+                    "{node} before {from}"
+                );
+            }
+            running.push(node);
+        }
+        let Some(node) = running.pop() else { break };
+        gone.insert(node);
+        order.gone(node);
+    }
+    assert_eq!(gone.len(), tree.part.iter().filter(|part| !**part).count());
+}
+
+/// Each item is one below the one above it, and a part is right below a whole.
+fn check_tree(found: &Found) {
+    let content = found.content();
+    let mut above: Vec<&str> = Vec::new();
+    for item in &content.items {
+        let depth = item.depth as usize;
+        assert!(depth <= above.len(), "{content:?}");
+        assert_eq!(depth == 0, above.is_empty());
+        above.truncate(depth);
+        if item.action() == CascadeAction::Part {
+            let place = |uuid: &str| found.nodes.iter().position(|node| node.uuid == uuid);
+            let (part, whole) = (place(&item.resource_uuid), place(above[depth - 1]));
+            let edge = found.edges.iter().find(|edge| {
+                Some(edge.child) == part && Some(edge.parent) == whole && edge.on_delete == Part
+            });
+            assert!(
+                edge.is_some(),
+                "{} is no part of the one above it",
+                item.name
+            );
+        }
+        above.push(&item.resource_uuid);
+    }
+}
+
+#[test]
+fn it_finds_what_the_model_finds_in_an_order_that_fits() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = runtime.block_on(stock());
+    let refers = vec(proptest::option::weighted(0.6, 0_usize..64), 3);
+    let drawn = vec((0..TYPES.len(), refers), 0..40);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(256));
+    let outcome = runner.run(&(drawn, 1_usize..5), |(drawn, at_once)| {
+        let rows = rows(drawn);
+        let found = runtime.block_on(async {
+            fill(&store, &rows).await;
+            find(&mut Snapshot(&store), "site", &uuid(0)).await.unwrap()
+        });
+        let (actions, blockers) = model(&rows);
+        let content = found.content();
+        let items = content.items.iter();
+        let items = items.map(|item| (item.resource_uuid.clone(), item.action()));
+        prop_assert_eq!(items.collect::<BTreeMap<_, _>>(), actions);
+        prop_assert_eq!(content.items.len(), found.nodes.len());
+        let stand = content.blockers.iter().map(|b| b.resource_uuid.clone());
+        prop_assert_eq!(stand.collect::<BTreeSet<_>>(), blockers);
+        check_tree(&found);
+        check_order(&found, at_once);
+        Ok(())
+    });
+    outcome.unwrap();
+    // Fields are dropped outside of a runtime otherwise.
+    runtime.block_on(store.close());
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_deleted_by_itself_is_refused() {
+    let store = stock().await;
+    let ask = async |noun, uuid| find(&mut Snapshot(&store), noun, uuid).await.map(drop);
+    let no_type = ask("castle", "u0").await.unwrap_err();
+    assert!(matches!(no_type, CascadeError::NoType(_)), "{no_type}");
+    // Known, but not in this database.
+    let no_type = ask("zone", "u0").await.unwrap_err();
+    assert!(matches!(no_type, CascadeError::NoType(_)), "{no_type}");
+    let no_site = ask("site", "u0").await.unwrap_err();
+    assert_eq!(no_site.to_string(), "there is no site u0");
+}

@@ -1,0 +1,80 @@
+//! Making a plan: nothing is changed but that there is one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cairn_cascade::{Snapshot, find};
+use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_proto::{
+    call::{Method, Rpc as _},
+    cascade::v1alpha1::{
+        CascadePlan, CascadePlanState, CreateCascadePlanRequest, CreateCascadePlanResponse,
+    },
+    crud::{Check, Create as _, Keyed as _},
+    fault::Fault,
+    meta::{Catalog, Resource as _},
+};
+use cairn_resource::now;
+
+use crate::rows;
+
+pub(crate) struct Create {
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+#[async_trait]
+impl Handler for Create {
+    type Request = CreateCascadePlanRequest;
+    type Response = CreateCascadePlanResponse;
+    type Spec = CreateCascadePlanRequest;
+    const METHOD: &'static Method = CreateCascadePlanRequest::METHOD;
+
+    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
+        let mut check = Check::default();
+        request.check(&mut check);
+        check.uuid("resource_uuid", &request.resource_uuid);
+        let noun = &request.resource_type;
+        if self.catalog.resource(noun).is_none() {
+            let known: Vec<_> = self.catalog.resources().map(|r| r.name.as_str()).collect();
+            let problem = format!("is `{noun}`; give one of {}", known.join(", "));
+            check.refuse("resource_type", problem);
+        }
+        check.finish()?;
+        Ok(request.clone())
+    }
+
+    fn queue(&self, request: &Self::Spec) -> Queue {
+        Queue::serial(CascadePlan::NOUN, &request.uuid)
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Spec>,
+    ) -> Result<Ended<CascadePlan>, Fault> {
+        let (noun, uuid) = (&request.resource_type, &request.resource_uuid);
+        let found = find(&mut Snapshot(cx.store()), noun, uuid).await?;
+        let content = found.content();
+        let mut plan = request.resource();
+        let name = content.items.first().map(|item| item.name.as_str());
+        plan.name = format!("delete {noun} {}", name.unwrap_or_default());
+        plan.account_uuid = cx.account().to_string();
+        plan.item_count = content.items.len() as u64;
+        plan.blocker_count = found.blocker_count() as u64;
+        plan.set_state(CascadePlanState::Planned);
+        let made = now();
+        plan.stamp(made);
+        let made = made.seconds.saturating_mul(1_000_000);
+        let made = Arc::new((plan, content, made));
+        cx.finish(move |tx| {
+            let made = Arc::clone(&made);
+            Box::pin(async move {
+                let (plan, content, now) = &*made;
+                rows::purge(tx, *now).await?;
+                rows::insert(tx, plan, content).await?;
+                Ok(plan.clone())
+            })
+        })
+        .await
+    }
+}
