@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_operation::OperationContext;
+use cairn_operation::{At, OperationContext, Point};
 use cairn_proto::{
     call::{Answer, Call, Context, Mesh, Payload},
     fault::Fault,
@@ -36,6 +36,8 @@ impl Found {
     /// # Errors
     /// The first failure of one of them, with what it was and how much is gone; or that the
     /// operation is to end. Then what has begun has ended too.
+    ///
+    /// It comes to a failpoint of flow `cascade` after each, with the noun as the step.
     pub async fn delete(&self, mesh: &Mesh, cx: &OperationContext) -> Result<(), Fault> {
         let mut order = Order::of(self);
         let total = order.count();
@@ -61,6 +63,13 @@ impl Found {
             let node = &self.nodes[place];
             match outcome {
                 Ok(()) => {
+                    cx.failpoint(At {
+                        point: Point::AfterEffect,
+                        flow: "cascade",
+                        step: &node.resource.name,
+                        direction: "run",
+                    })
+                    .await;
                     order.gone(place);
                     gone += 1;
                     let percent = u32::try_from(gone * 100 / total.max(1)).unwrap_or(100);

@@ -319,8 +319,6 @@ fn it_finds_what_the_model_finds_in_an_order_that_fits() {
         Ok(())
     });
     outcome.unwrap();
-    // Fields are dropped outside of a runtime otherwise.
-    runtime.block_on(store.close());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_cascade::{CascadeError, Snapshot, find};
-use cairn_operation::{Committed, Ended, Handler, OperationContext, Queue, Verdict};
+use cairn_operation::{At, Committed, Ended, Handler, OperationContext, Point, Queue, Verdict};
 use cairn_proto::{
     call::{Mesh, Method, Rpc as _},
     cascade::v1alpha1::{
@@ -76,6 +76,13 @@ impl Handler for Execute {
             Committed::Ended(ending) => return Ended::of(ending),
         };
         cx.begin_log();
+        cx.failpoint(At {
+            point: Point::AfterOutcome,
+            flow: "cascade",
+            step: "mark",
+            direction: "run",
+        })
+        .await;
         let deleted = self.delete(cx, &plan).await;
         let ended = cx.commit::<(), _>(move |tx| {
             let (mut plan, deleted) = (plan.clone(), deleted.clone());

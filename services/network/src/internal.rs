@@ -131,14 +131,29 @@ impl Area {
         cluster: &str,
         host: HostUuid,
     ) -> Result<(), Fault> {
-        let attached = "uuid IN (SELECT l2_network_uuid FROM l2_network_attachment \
-                        WHERE cluster_uuid = ?) ORDER BY uuid";
-        let networks: Vec<L2Network> = self.store.list(attached, vec![cluster.into()]).await?;
+        let networks = self.staying(cluster).await?;
         for network in &networks {
             let step = (operation, "prepare-host");
             self.ensure_bridge(step, network, &[host]).await?;
         }
+        // Who began to detach one meanwhile may have removed its bridge before it was made here.
+        let stay = self.staying(cluster).await?;
+        let stays = |network: &&L2Network| stay.iter().any(|other| other.uuid == network.uuid);
+        for network in networks.iter().filter(|network| !stays(network)) {
+            let step = (operation, "undo-prepare-host");
+            self.delete_bridge(step, network, &[host]).await?;
+        }
         self.restore_dhcp(operation, host).await
+    }
+
+    /// The networks that a cluster has and is going to keep.
+    async fn staying(&self, cluster: &str) -> Result<Vec<L2Network>, Fault> {
+        let attached = "uuid IN (SELECT a.l2_network_uuid FROM l2_network_attachment a \
+                        WHERE a.cluster_uuid = ? AND NOT EXISTS (SELECT 1 FROM cluster_bridge b \
+                        WHERE b.cluster_uuid = a.cluster_uuid \
+                        AND b.l2_network_uuid = a.l2_network_uuid AND b.removing <> 0)) \
+                        ORDER BY uuid";
+        Ok(self.store.list(attached, vec![cluster.into()]).await?)
     }
 }
 

@@ -51,6 +51,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "dhcp",
         sql: include_str!("../migrations/0002_dhcp.sql"),
     },
+    Migration {
+        service: "network",
+        number: 3,
+        name: "bridge removing",
+        sql: include_str!("../migrations/0003_bridge_removing.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.

@@ -8,4 +8,4 @@ mod config;
 mod node;
 
 pub use config::{CallbackConfig, Config, HostsConfig, PublicConfig, ServiceName};
-pub use node::{Node, NodeError};
+pub use node::{Additions, Node, NodeError};

@@ -23,7 +23,7 @@ use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
 use cairn_queue::Queues;
 use cairn_resource::Resources;
-use cairn_store::{Store, StoreConfig, StoreError};
+use cairn_store::{Migration, Store, StoreConfig, StoreError};
 use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
 use cairn_types::{Coded, ErrorCode, Uuid};
 use tokio::{net::TcpListener, time::timeout};
@@ -45,6 +45,17 @@ pub struct Node {
     store: Store,
     operations: Operations,
     tasks: Tasks,
+}
+
+/// What the one who links a node may add to it.
+#[derive(Default)]
+pub struct Additions {
+    /// Places where a test may hold the runs of operations.
+    pub failpoints: Option<Arc<dyn Failpoints>>,
+    /// What resources there are, in place of the built-in ones: those and more.
+    pub catalog: Option<Arc<Catalog>>,
+    /// The tables of those that were added.
+    pub migrations: Vec<Migration>,
 }
 
 /// Why a node did not start.
@@ -108,22 +119,26 @@ impl Node {
     /// # Errors
     /// [`NodeError`], as its variants say; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
-        Self::start_with(config, None).await
+        Self::start_with(config, Additions::default()).await
     }
 
-    /// [`Node::start`], with places where a test may hold the runs of flows.
+    /// [`Node::start`], with what a configuration file cannot say.
     ///
     /// # Errors
     /// As [`Node::start`].
-    pub async fn start_with(
-        config: Config,
-        failpoints: Option<Arc<dyn Failpoints>>,
-    ) -> Result<Self, NodeError> {
+    pub async fn start_with(config: Config, additions: Additions) -> Result<Self, NodeError> {
+        let Additions {
+            failpoints,
+            catalog,
+            migrations: added,
+        } = additions;
+        let catalog = catalog.unwrap_or_else(Catalog::built_in);
+        let migrations = [migrations(), added].concat();
         let directory = config.data_directory.get_ref();
         make_private(directory)?;
         // First of all: it holds the lock that keeps a second process out.
         let store = StoreConfig::new(directory);
-        let store = Store::open(&store, Catalog::built_in(), &migrations()).await?;
+        let store = Store::open(&store, catalog, &migrations).await?;
         let ca = Arc::new(Ca::load_or_create(directory)?);
         let id = node_uuid(directory)?;
 
@@ -234,6 +249,12 @@ impl Node {
     #[must_use]
     pub fn credential_file(&self) -> &Path {
         &self.credential
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Ends when a task that the node cannot do without has failed.

@@ -188,6 +188,9 @@ async fn reserve(tx: &mut Tx, network: &L2Network, cluster: &str) -> Result<(), 
         None => String::new(),
     };
     if holder == network.uuid {
+        let sql = "UPDATE cluster_bridge SET removing = 0 WHERE cluster_uuid = ? AND bridge = ?";
+        tx.execute(sql, vec![cluster.into(), (&bridge).into()])
+            .await?;
         return Ok(());
     }
     let message = format!(

@@ -13,7 +13,7 @@ use cairn_proto::{
         DetachL2NetworkFromClusterRequest, DetachL2NetworkFromClusterResponse, L2Network,
     },
 };
-use cairn_store::{Row, Tx};
+use cairn_store::{Row, Tx, Value};
 use cairn_types::{ErrorCode, HostUuid};
 use tracing::warn;
 
@@ -62,11 +62,13 @@ impl Handler for Detach {
         }
         let nics = area.store.rows(NICS, vec![(&network.uuid).into()]);
         unused(&network.uuid, &nics.await?)?;
+        // From here on a host that connects is not given the bridge.
+        self.removing(&network.uuid, cluster, true).await?;
         // A host that does not answer keeps its bridge, which nothing is plugged into.
         let hosts = area.hosts.connected(cluster).await?;
         match self.remove(cx, &request, &network, &hosts).await {
             Ok(ended) => Ok(ended),
-            Err(fault) => Err(self.undo(cx, fault, &network, &hosts).await),
+            Err(fault) => Err(self.undo(cx, fault, &network, cluster, &hosts).await),
         }
     }
 }
@@ -92,16 +94,37 @@ impl Detach {
         .await
     }
 
+    /// Whether the bridge of a network is being removed from the hosts of a cluster.
+    async fn removing(&self, network: &str, cluster: &str, removing: bool) -> Result<(), Fault> {
+        let (network, cluster) = (network.to_owned(), cluster.to_owned());
+        let noted = self.0.store.write(move |tx| {
+            let sql = "UPDATE cluster_bridge SET removing = ? \
+                       WHERE l2_network_uuid = ? AND cluster_uuid = ?";
+            let values = vec![
+                Value::Int(removing.into()),
+                (&network).into(),
+                (&cluster).into(),
+            ];
+            Box::pin(async move { Ok::<_, Fault>(tx.execute(sql, values).await?) })
+        });
+        noted.await.map(drop)
+    }
+
     /// Makes the bridges again.
     async fn undo(
         &self,
         cx: &OperationContext,
         mut fault: Fault,
         network: &L2Network,
+        cluster: &str,
         hosts: &[HostUuid],
     ) -> Fault {
-        let step = (cx.uuid(), "undo-delete-bridge");
-        match self.0.ensure_bridge(step, network, hosts).await {
+        let undone = async {
+            self.removing(&network.uuid, cluster, false).await?;
+            let step = (cx.uuid(), "undo-delete-bridge");
+            self.0.ensure_bridge(step, network, hosts).await
+        };
+        match undone.await {
             Ok(()) => fault.rolled_back.push("delete-bridge".to_owned()),
             // A host that lost its bridge gets it when it connects the next time.
             Err(error) => warn!(

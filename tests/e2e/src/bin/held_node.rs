@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_boot::{config, telemetry};
-use cairn_node::{Config, Node};
+use cairn_node::{Additions, Config, Node};
 use cairn_operation::{At, Failpoints};
 
 struct HoldAt {
@@ -33,7 +33,11 @@ async fn main() {
     let failpoints = arguments
         .next()
         .map(|place| Arc::new(HoldAt { place }) as Arc<dyn Failpoints>);
-    let node = Node::start_with(config, failpoints).await.unwrap();
+    let additions = Additions {
+        failpoints,
+        ..Additions::default()
+    };
+    let node = Node::start_with(config, additions).await.unwrap();
     let serving = serde_json::json!({
         "public": node.public_address(),
         "callback": node.callback_address(),

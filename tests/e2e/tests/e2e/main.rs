@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod bad_input;
+mod cascade;
 mod cli;
 mod crash;
 mod dhcp;
