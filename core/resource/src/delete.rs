@@ -102,13 +102,15 @@ where
     }
 }
 
-fn in_use(noun: &str, uuid: &str, referrers: &[(String, u64)]) -> Fault {
+/// The refusal to delete what others refer to: how many of which nouns do.
+#[must_use]
+pub fn in_use(noun: &str, uuid: &str, referrers: &[(String, u64)]) -> Fault {
     let who: Vec<_> = referrers
         .iter()
         .map(|(noun, count)| format!("{count} {noun}"))
         .collect();
     let message = format!(
-        "{noun} {uuid} is in use by {}; delete that first",
+        "{noun} {uuid} is in use by {}; delete that first, or all of it by a cascade plan",
         who.join(", ")
     );
     Fault::new(ErrorCode::InUse, message).on(noun, uuid)

@@ -34,7 +34,7 @@ use cairn_types::ErrorCode;
 use prost_types::Timestamp;
 
 pub use create::{Creating, Creation};
-pub use delete::{Deleting, Removal};
+pub use delete::{Deleting, Removal, in_use};
 pub use serve::Resources;
 pub use update::{Change, Updating};
 

@@ -1,6 +1,7 @@
 //! Hosts: machines that an agent drives.
 
 mod connect;
+mod delete;
 mod enroll;
 mod monitor;
 
@@ -9,11 +10,11 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use cairn_agent::{Agents, HostRegistry};
 use cairn_agent_protocol::Hello;
+use cairn_flow::FlowError;
 use cairn_operation::Builder;
 use cairn_proto::{
     compute::v1alpha1::{
-        Cluster, CreateHostRequest, DeleteHostRequest, Host, HostStatus, ResourceState,
-        UpdateHostRequest,
+        Cluster, CreateHostRequest, Host, HostStatus, ResourceState, UpdateHostRequest,
     },
     crud::Check,
     fault::Fault,
@@ -21,7 +22,7 @@ use cairn_proto::{
     operation::v1alpha1::{Operation, OperationState},
     storage::internal::v1alpha1::StorageInternalClient,
 };
-use cairn_resource::{Change, Creating, Creation, Deleting, Updating};
+use cairn_resource::{Change, Creating, Creation, Updating};
 use cairn_store::{Store, StoreError, Tx};
 use cairn_tls::Ca;
 use cairn_types::{HostUuid, OperationUuid, Uuid, chain};
@@ -76,13 +77,18 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
     )
 }
 
-pub(crate) fn register(operations: Builder, hosts: &Arc<Hosts>) -> Builder {
-    operations
+/// Adds the handlers.
+///
+/// # Errors
+/// If a flow does not fit together: a fault of the program, found at the first start.
+pub(crate) fn register(operations: Builder, hosts: &Arc<Hosts>) -> Result<Builder, FlowError> {
+    let operations = operations
         .register(Creating::<CreateHostRequest, _>::with(New))
         .register(Updating::<UpdateHostRequest, _>::with(Changed))
-        .register(Deleting::<DeleteHostRequest>::plain())
+        .register(delete::Delete::new(hosts)?)
         .register(connect::Reconnect(Arc::clone(hosts)))
-        .register(enroll::Enroll(Arc::clone(hosts)))
+        .register(enroll::Enroll(Arc::clone(hosts)));
+    Ok(operations)
 }
 
 impl Hosts {

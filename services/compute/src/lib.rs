@@ -114,7 +114,7 @@ impl Compute {
         let operations = zone::register(operations);
         let operations = cluster::register(operations);
         let operations = instance_offering::register(operations);
-        let operations = host::register(operations, &self.hosts);
+        let operations = host::register(operations, &self.hosts)?;
         vm_instance::register(operations, &self.vms)
     }
 

@@ -13,18 +13,19 @@ use cairn_proto::{
         internal::v1alpha1::{
             AllocateNicRequest, AllocateNicResponse, GetClustersRequest, GetClustersResponse,
             ListNicsRequest, ListNicsResponse, PrepareHostRequest, PrepareHostResponse,
-            ReleaseNicRequest, ReleaseNicResponse,
+            ReleaseHostRequest, ReleaseHostResponse, ReleaseNicRequest, ReleaseNicResponse,
             network_internal_service_server::NetworkInternalService,
         },
         v1alpha1::{L2Network, L3Network},
     },
 };
-use cairn_store::Value;
+use cairn_store::{Tx, Value};
 use cairn_types::{HostUuid, InvalidUuid, OperationUuid};
 use tonic::{Request, Response, Status};
+use tracing::warn;
 
 use crate::{
-    Area,
+    Area, dhcp,
     l2_network::bridge,
     vm_nic::{Allocation, Plugged},
 };
@@ -89,10 +90,7 @@ impl NetworkInternalService for Internal {
         request: Request<PrepareHostRequest>,
     ) -> Result<Response<PrepareHostResponse>, Status> {
         let request = request.into_inner();
-        let operation = request
-            .operation_uuid
-            .parse()
-            .map_err(|error: InvalidUuid| Fault::field("operation_uuid", error.to_string()))?;
+        let operation = operation_uuid(&request.operation_uuid)?;
         let found = self.0.hosts.find(&request.host_uuid).await?;
         let (host, _) = found.ok_or_else(|| Fault::not_found("host", &request.host_uuid))?;
         self.0
@@ -100,6 +98,25 @@ impl NetworkInternalService for Internal {
             .await?;
         Ok(Response::new(PrepareHostResponse {}))
     }
+
+    async fn release_host(
+        &self,
+        request: Request<ReleaseHostRequest>,
+    ) -> Result<Response<ReleaseHostResponse>, Status> {
+        let request = request.into_inner();
+        let operation = operation_uuid(&request.operation_uuid)?;
+        if let Some((host, connected)) = self.0.hosts.find(&request.host_uuid).await? {
+            self.0
+                .release_host(operation, &request.cluster_uuid, host, connected)
+                .await?;
+        }
+        Ok(Response::new(ReleaseHostResponse {}))
+    }
+}
+
+fn operation_uuid(text: &str) -> Result<OperationUuid, Fault> {
+    let parsed = text.parse();
+    parsed.map_err(|error: InvalidUuid| Fault::field("operation_uuid", error.to_string()))
 }
 
 impl Area {
@@ -144,6 +161,29 @@ impl Area {
             self.delete_bridge(step, network, &[host]).await?;
         }
         self.restore_dhcp(operation, host).await
+    }
+
+    /// Removes what a host has that is being deleted. One that does not answer keeps its bridges;
+    /// what it serves from goes back all the same.
+    async fn release_host(
+        &self,
+        operation: OperationUuid,
+        cluster: &str,
+        host: HostUuid,
+        connected: bool,
+    ) -> Result<(), Fault> {
+        if connected {
+            for network in self.staying(cluster).await? {
+                let step = (operation, "release-host");
+                self.delete_bridge(step, &network, &[host]).await?;
+            }
+        } else {
+            warn!(%host, "a host that does not answer keeps its bridges");
+        }
+        let forgotten = self
+            .store
+            .write(move |tx: &mut Tx| Box::pin(async move { dhcp::rows::forget(tx, host).await }));
+        forgotten.await
     }
 
     /// The networks that a cluster has and is going to keep.

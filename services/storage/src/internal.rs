@@ -13,7 +13,7 @@ use cairn_proto::{
             AllocateVolumeRequest, AllocateVolumeResponse, CacheImageRequest, CacheImageResponse,
             GetPlacesRequest, GetPlacesResponse, InstantiateVolumeRequest,
             InstantiateVolumeResponse, Place, PrepareHostRequest, PrepareHostResponse,
-            ReleaseVolumeRequest, ReleaseVolumeResponse,
+            ReleaseHostRequest, ReleaseHostResponse, ReleaseVolumeRequest, ReleaseVolumeResponse,
             storage_internal_service_server::StorageInternalService,
         },
         v1alpha1::{Image, Volume},
@@ -115,6 +115,16 @@ impl StorageInternalService for Internal {
         let cluster = &request.cluster_uuid;
         self.0.prepare_host(operation, cluster, host).await?;
         Ok(Response::new(PrepareHostResponse {}))
+    }
+
+    async fn release_host(
+        &self,
+        request: Request<ReleaseHostRequest>,
+    ) -> Result<Response<ReleaseHostResponse>, Status> {
+        let request = request.into_inner();
+        let operation = parse("operation_uuid", &request.operation_uuid)?;
+        self.0.release_host(operation, &request.host_uuid).await?;
+        Ok(Response::new(ReleaseHostResponse {}))
     }
 }
 

@@ -108,7 +108,26 @@ pub(crate) async fn settle(
                RETURNING l3_network_uuid, ip, ip_range_uuid";
     let mut values = place();
     values.push(revision.into());
-    for row in tx.rows(sql, values).await? {
+    let served = tx.rows(sql, values).await?;
+    give_back(tx, host, &served).await
+}
+
+/// Forgets a host, which is being deleted and runs nothing.
+pub(crate) async fn forget(tx: &mut Tx, host: HostUuid) -> Result<(), Fault> {
+    let host_uuid = || vec![Value::from(host.to_string())];
+    for table in ["dhcp_lease", "dhcp_bridge"] {
+        let sql = format!("DELETE FROM {table} WHERE host_uuid = ?");
+        tx.execute(&sql, host_uuid()).await?;
+    }
+    let sql = "DELETE FROM dhcp_server WHERE host_uuid = ? \
+               RETURNING l3_network_uuid, ip, ip_range_uuid";
+    let served = tx.rows(sql, host_uuid()).await?;
+    give_back(tx, host, &served).await
+}
+
+/// Gives addresses back that a host served from: network, address and range of each.
+async fn give_back(tx: &mut Tx, host: HostUuid, served: &[Row]) -> Result<(), Fault> {
+    for row in served {
         let ip = row.text(1)?;
         let number = address::number(&ip).ok_or_else(|| {
             let message = format!("a server of host {host} has the address `{ip}`");

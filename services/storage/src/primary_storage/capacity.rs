@@ -85,6 +85,37 @@ impl Area {
     }
 }
 
+impl Area {
+    /// Forgets what storages have on a host, which is being deleted and has no volumes, and removes
+    /// the images that are cached there.
+    pub(crate) async fn release_host(
+        &self,
+        operation: OperationUuid,
+        host: &str,
+    ) -> Result<(), Fault> {
+        let of_host = "host_uuid = ?";
+        let caches = self.store.list(of_host, vec![host.into()]).await?;
+        let uuid = host.to_owned();
+        let forgotten = self.store.write(move |tx| {
+            let uuid = uuid.clone();
+            Box::pin(async move {
+                for table in [
+                    "image_cache",
+                    "primary_storage_capacity",
+                    "primary_storage_host",
+                ] {
+                    let sql = format!("DELETE FROM {table} WHERE {of_host}");
+                    tx.execute(&sql, vec![(&uuid).into()]).await?;
+                }
+                Ok::<_, Fault>(())
+            })
+        });
+        forgotten.await?;
+        self.delete_cached(operation, caches).await;
+        Ok(())
+    }
+}
+
 /// The attachment of a storage to a cluster.
 pub(super) async fn attachment(
     tx: &mut Tx,

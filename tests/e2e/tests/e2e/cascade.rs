@@ -10,14 +10,15 @@ use cairn_proto::{
         ExecuteCascadePlanRequest, GetCascadePlanRequest, GetCascadePlanResponse,
     },
     compute::v1alpha1::{
-        ClusterClient, CreateClusterRequest, DeleteVmInstanceRequest, HypervisorType,
-        UpdateZoneRequest, VmInstanceClient, ZoneClient,
+        ClusterClient, CreateClusterRequest, DeleteHostRequest, DeleteVmInstanceRequest,
+        HostClient, HostStatus, HypervisorType, ResourceState, UpdateZoneRequest, VmInstanceClient,
+        ZoneClient,
     },
     event::{Event, OperationResponse as _, result},
     fault::Fault,
     operation::v1alpha1::{CancelOperationRequest, OperationClient},
 };
-use cairn_simulator::{Fault as OnHost, FaultEffect};
+use cairn_simulator::{Fault as OnHost, FaultEffect, HostState};
 use cairn_testkit::wait_for;
 use cairn_types::ErrorCode;
 use futures::StreamExt as _;
@@ -371,4 +372,86 @@ async fn a_cascade_survives_kill_wherever_it_is() {
         assert_gone(&cloud).await;
         node.kill().await;
     }
+}
+
+/// What is on a simulated host.
+fn host_state(cloud: &Cloud, uuid: &str) -> HostState {
+    let mut hosts = cloud.simulator.hosts().into_iter();
+    hosts.find(|host| host.host.to_string() == uuid).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_host_goes_and_the_machine_is_clean() {
+    let (cloud, ready) = busy(4).await;
+    let [gone, stays] = [0, 1].map(|number| ready.site.hosts[number].uuid.clone());
+    let on = |host: &str| host_state(&cloud, host).vms.len();
+    let (going, staying) = (on(&gone), on(&stays));
+    assert!(going > 0 && staying > 0);
+
+    let hosts = HostClient::new(cloud.mesh());
+    let delete = async || {
+        let uuid = gone.clone();
+        let request = DeleteHostRequest { uuid };
+        let deleted = async { result(hosts.delete_host(request).await?).await };
+        deleted.await.map_err(|status| Fault::from_status(&status))
+    };
+    let refused = delete().await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InUse);
+    assert!(
+        refused.message.contains("vm-instance"),
+        "{}",
+        refused.message
+    );
+    assert!(!refused.message.contains("capacity"), "{}", refused.message);
+
+    // A bridge that stays has the host as it was.
+    let fail = cloud.simulator.inject(OnHost {
+        command: Some("delete-bridge".into()),
+        ..OnHost::new(FaultEffect::Fail {
+            code: CommandErrorCode::Failed,
+            message: "no such luck".into(),
+        })
+    });
+    let first = plan(&cloud, "host", &gone).await.unwrap();
+    let failed = execute(&cloud, &first).await.unwrap_err();
+    assert!(
+        failed.message.contains("no such luck"),
+        "{}",
+        failed.message
+    );
+    assert_eq!(on(&gone), 0);
+    assert_eq!(cloud.host(&gone).await.state(), ResourceState::Enabled);
+    cloud.simulator.release(fail);
+
+    delete().await.unwrap();
+    let left = host_state(&cloud, &gone);
+    assert!(
+        left.bridges.is_empty() && left.images.is_empty(),
+        "{left:?}"
+    );
+    assert_eq!(on(&stays), staying);
+    assert_eq!(cloud.count("primary-storage-capacity").await, 1);
+    assert_eq!(cloud.count("l2-network-attachment").await, 1);
+    // The cloud works on.
+    cloud.create_vm(&ready, "late").await.unwrap();
+    assert_eq!(on(&stays), staying + 1);
+    let zone = plan(&cloud, "zone", &ready.site.zone).await.unwrap();
+    execute(&cloud, &zone).await.unwrap();
+    assert_gone(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_does_not_answer_can_go() {
+    let mut cloud = Cloud::start().await;
+    let ready = cloud.ready(1).await;
+    let host = ready.site.hosts[0].uuid.clone();
+    cloud.stop_agents().await;
+    cloud.host_in(&host, HostStatus::Disconnected).await;
+    let hosts = HostClient::new(cloud.mesh());
+    let request = DeleteHostRequest { uuid: host };
+    result(hosts.delete_host(request).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(cloud.count("host").await, 0);
+    assert_eq!(cloud.count("primary-storage-capacity").await, 0);
 }
