@@ -9,6 +9,7 @@ mod dhcp;
 mod failures;
 mod hosts;
 mod metrics;
+mod own_type;
 mod security;
 mod trace;
 mod vm;

@@ -1,6 +1,7 @@
-//! Networks, storages, operations and the generic query.
+//! Networks, storages, cascades, operations and the generic query.
 
 use cairn_proto::{
+    cascade::v1alpha1::{CreateCascadePlanRequest, GetCascadePlanRequest},
     network::v1alpha1::{
         AttachL2NetworkToClusterRequest, CreateIpRangeRequest, CreateL2NetworkRequest,
         CreateL3NetworkRequest,
@@ -14,7 +15,7 @@ use cairn_proto::{
 use super::{Case, MISSING, case};
 
 pub(super) fn cases() -> Vec<Case> {
-    [networks(), ranges(), storages()]
+    [networks(), ranges(), storages(), cascades()]
         .into_iter()
         .flatten()
         .collect()
@@ -134,5 +135,27 @@ fn storages() -> Vec<Case> {
         case(image("ftp://x/y", 1 << 30, ""), "url", "http"),
         case(image("file:///x", 1, ""), "size_bytes", "give 1048576 to"),
         case(image("file:///x", 1 << 30, "abc"), "sha256", "64"),
+    ]
+}
+
+fn cascades() -> Vec<Case> {
+    let plan = |noun: &str, uuid: &str| CreateCascadePlanRequest {
+        resource_type: noun.to_owned(),
+        resource_uuid: uuid.to_owned(),
+        ..Default::default()
+    };
+    let get = GetCascadePlanRequest {
+        uuid: uuid(),
+        limit: Some(10_001),
+        ..Default::default()
+    };
+    vec![
+        case(
+            plan("castle", MISSING),
+            "resource_type",
+            "give one of cascade-plan, cluster",
+        ),
+        case(plan("zone", "east"), "resource_uuid", "is not a uuid"),
+        case(get, "limit", "give 0 to 10000"),
     ]
 }
