@@ -11,11 +11,14 @@ use cairn_proto::{
     meta::{Catalog, OnDelete, ResourceType},
 };
 use cairn_store::{BoxFuture, StoreError};
-use cairn_testkit::{TestStore, proto_set, tables_of};
+use cairn_testkit::{Database, TestStore, on_both_databases, proto_set, tables_of};
 use proptest::{collection::vec, prelude::ProptestConfig, prop_assert_eq, test_runner::TestRunner};
 use prost_reflect::{DynamicMessage, Value};
 
 use crate::{CascadeError, Found, Snapshot, find, order::Order, tree::Tree};
+
+on_both_databases!(what_is_not_there_or_has_no_type_is_refused);
+on_both_databases!(blocking: it_finds_what_the_model_finds_in_an_order_that_fits);
 
 /// A type and its references: the field, the type it names, what becomes of it.
 type Type = (
@@ -85,13 +88,13 @@ fn proto() -> String {
     text
 }
 
-async fn stock() -> TestStore {
+async fn stock(database: Database) -> TestStore {
     let catalog = Arc::new(Catalog::with(&[&proto_set(&proto())]).unwrap());
     let types = TYPES
         .iter()
         .map(|(noun, _)| &**catalog.resource(noun).unwrap());
     let tables = tables_of(types);
-    TestStore::with(catalog, &[tables]).await
+    TestStore::with(database, catalog, &[tables]).await
 }
 
 /// A row: its type, and for each reference of the type the number of a row of the right type.
@@ -293,13 +296,17 @@ fn check_tree(found: &Found) {
     }
 }
 
-#[test]
-fn it_finds_what_the_model_finds_in_an_order_that_fits() {
+fn it_finds_what_the_model_finds_in_an_order_that_fits(database: Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = runtime.block_on(stock());
+    let store = runtime.block_on(stock(database));
     let refers = vec(proptest::option::weighted(0.6, 0_usize..64), 3);
     let drawn = vec((0..TYPES.len(), refers), 0..40);
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(256));
+    // To fill the tables anew costs a server far more than a file.
+    let cases = match database {
+        Database::Sqlite => 256,
+        Database::Postgres => 24,
+    };
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(cases));
     let outcome = runner.run(&(drawn, 1_usize..5), |(drawn, at_once)| {
         let rows = rows(drawn);
         let found = runtime.block_on(async {
@@ -321,9 +328,8 @@ fn it_finds_what_the_model_finds_in_an_order_that_fits() {
     outcome.unwrap();
 }
 
-#[tokio::test]
-async fn what_is_not_there_or_not_deleted_by_itself_is_refused() {
-    let store = stock().await;
+async fn what_is_not_there_or_has_no_type_is_refused(database: Database) {
+    let store = stock(database).await;
     let ask = async |noun, uuid| find(&mut Snapshot(&store), noun, uuid).await.map(drop);
     let no_type = ask("castle", "u0").await.unwrap_err();
     assert!(matches!(no_type, CascadeError::NoType(_)), "{no_type}");

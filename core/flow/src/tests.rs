@@ -24,10 +24,10 @@ use cairn_proto::{
     operation::v1alpha1::{Operation, operation_event::Event as Happened},
 };
 use cairn_queue::Queues;
-use cairn_store::{Migration, Store, StoreConfig};
+use cairn_store::{Migration, Store};
+use cairn_testkit::{Database, TestDatabase};
 use cairn_types::{AccountUuid, ErrorCode, OperationUuid, TaskUuid};
 use futures::StreamExt as _;
-use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::*;
@@ -249,23 +249,33 @@ impl Handler for Create {
 
 /// A process with the flow.
 pub(super) struct World {
-    dir: TempDir,
+    place: TestDatabase,
     pub(super) store: Store,
     pub(super) operations: Operations,
     pub(super) outside: Arc<Outside>,
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
-        Self::with(Shape::default(), None).await
+    pub(super) async fn new(database: Database) -> Self {
+        Self::with(database, Shape::default(), None).await
     }
 
-    pub(super) async fn with(shape: Shape, failpoints: Option<Arc<dyn Failpoints>>) -> Self {
-        Self::open(TempDir::new().unwrap(), Arc::default(), shape, failpoints).await
+    pub(super) async fn with(
+        database: Database,
+        shape: Shape,
+        failpoints: Option<Arc<dyn Failpoints>>,
+    ) -> Self {
+        Self::open(
+            TestDatabase::new(database).await,
+            Arc::default(),
+            shape,
+            failpoints,
+        )
+        .await
     }
 
     async fn open(
-        dir: TempDir,
+        place: TestDatabase,
         outside: Arc<Outside>,
         shape: Shape,
         failpoints: Option<Arc<dyn Failpoints>>,
@@ -278,10 +288,7 @@ impl World {
                   PRIMARY KEY (operation, step))",
         };
         let migrations = [cairn_operation::MIGRATIONS, MIGRATIONS, &[taken]].concat();
-        let config = StoreConfig::new(dir.path());
-        let store = Store::open(&config, Catalog::built_in(), &migrations)
-            .await
-            .unwrap();
+        let store = place.open(Catalog::built_in(), &migrations).await;
         let handler = Create {
             flow: flow(&shape, &outside),
             limit: shape.limit,
@@ -294,7 +301,7 @@ impl World {
             operations = operations.failpoints(failpoints);
         }
         Self {
-            dir,
+            place,
             store,
             operations: operations.build(),
             outside,
@@ -305,7 +312,7 @@ impl World {
     pub(super) async fn restart(self, shape: Shape) -> Self {
         self.operations.shutdown().await;
         self.store.close().await;
-        let world = Self::open(self.dir, self.outside, shape, None).await;
+        let world = Self::open(self.place, self.outside, shape, None).await;
         world.operations.recover().await.unwrap();
         world
     }

@@ -19,14 +19,16 @@ use cairn_proto::{
     operation::v1alpha1::{Accepted, Operation, operation_event::Event as Happened},
 };
 use cairn_queue::Queues;
-use cairn_store::{Migration, Store, StoreConfig, create_table_sql};
+use cairn_store::{Migration, Store, create_table_sql};
+use cairn_testkit::{Database, TestDatabase, on_both_databases};
 use cairn_types::{AccountUuid, ErrorCode, OperationUuid, Uuid};
 use futures::{StreamExt as _, stream::BoxStream};
-use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
 use super::*;
+
+on_both_databases!(the_tables_fit_the_contract,);
 
 /// What the toy handler and its test share; it outlives a restart.
 pub(super) struct Shared {
@@ -135,24 +137,23 @@ impl Handler for Create {
 }
 
 pub(super) struct World {
-    pub(super) dir: TempDir,
+    pub(super) place: TestDatabase,
     pub(super) store: Store,
     pub(super) operations: Operations,
     pub(super) shared: Arc<Shared>,
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
-        Self::with_limit(Duration::from_secs(600)).await
+    pub(super) async fn new(database: Database) -> Self {
+        Self::with_limit(database, Duration::from_secs(600)).await
     }
 
-    pub(super) async fn with_limit(limit: Duration) -> Self {
-        let dir = TempDir::new().unwrap();
-        Self::open(dir, limit).await
+    pub(super) async fn with_limit(database: Database, limit: Duration) -> Self {
+        Self::open(TestDatabase::new(database).await, limit).await
     }
 
-    pub(super) async fn open(dir: TempDir, limit: Duration) -> Self {
-        let store = store(&dir).await;
+    pub(super) async fn open(place: TestDatabase, limit: Duration) -> Self {
+        let store = store(&place).await;
         let shared = Arc::new(Shared {
             started: watch::Sender::default(),
             traces: Mutex::default(),
@@ -167,7 +168,7 @@ impl World {
             .register(handler)
             .build();
         Self {
-            dir,
+            place,
             store,
             operations,
             shared,
@@ -179,7 +180,7 @@ impl World {
         self.operations.shutdown().await;
         self.store.close().await;
         let nested = self.shared.operations.get().is_some();
-        let world = Self::open(self.dir, Duration::from_secs(600)).await;
+        let world = Self::open(self.place, Duration::from_secs(600)).await;
         let world = if nested { world.nested() } else { world };
         world.operations.recover().await.unwrap();
         world
@@ -272,7 +273,7 @@ pub(super) fn request(name: &str, lane: &str) -> tonic::Request<CreateZoneReques
     })
 }
 
-pub(super) async fn store(dir: &TempDir) -> Store {
+pub(super) async fn store(place: &TestDatabase) -> Store {
     let catalog = Catalog::built_in();
     let zone = create_table_sql(catalog.resource(Zone::NOUN).unwrap());
     let zone = Migration {
@@ -282,13 +283,11 @@ pub(super) async fn store(dir: &TempDir) -> Store {
         sql: zone.leak(),
     };
     let migrations: Vec<_> = MIGRATIONS.iter().copied().chain([zone]).collect();
-    let config = StoreConfig::new(dir.path());
-    Store::open(&config, catalog, &migrations).await.unwrap()
+    place.open(catalog, &migrations).await
 }
 
-#[tokio::test]
-async fn the_tables_fit_the_contract() {
-    let world = World::new().await;
+async fn the_tables_fit_the_contract(database: Database) {
+    let world = World::new(database).await;
     let problems = world.store.schema_problems().await.unwrap();
     let ours: Vec<_> = problems
         .iter()

@@ -2,29 +2,35 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+pub use crate::postgres::{PostgresConfig, WrongUrl};
 
 /// Where the database is, and how many may read it at once.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct StoreConfig {
     /// The data directory, made if it is not there. One process at a time holds it.
     pub directory: PathBuf,
-    /// Connections that read, beside the one that writes. At least 1.
-    #[serde(default = "default_read_connections")]
+    /// Which database.
+    pub database: DatabaseConfig,
+    /// Connections that read, beside those that write. At least 1.
     pub read_connections: u32,
 }
 
+/// Which database there is.
+#[derive(Debug, Clone)]
+pub enum DatabaseConfig {
+    /// A file in the data directory.
+    Sqlite,
+    /// A server.
+    Postgres(PostgresConfig),
+}
+
 impl StoreConfig {
-    /// The database in `directory`, with everything else as it is by default.
+    /// A file in `directory`, with everything else as it is by default.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            read_connections: default_read_connections(),
+            database: DatabaseConfig::Sqlite,
+            read_connections: 4,
         }
     }
-}
-
-fn default_read_connections() -> u32 {
-    4
 }

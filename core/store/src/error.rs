@@ -64,6 +64,62 @@ pub enum StoreError {
         #[source]
         cause: Cause,
     },
+    /// A server could not be reached, or does not let us in.
+    #[error("connect to database {database}")]
+    Connect {
+        /// The database and its server.
+        database: String,
+        /// What the server or the system said.
+        #[source]
+        cause: Cause,
+    },
+    /// A database cannot be used as it is.
+    #[error("database {database}: {problem}")]
+    Unfit {
+        /// The database and its server.
+        database: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// Another process writes to the database.
+    #[error(
+        "database {database} is in use by another node; stop that one, or configure another \
+         database"
+    )]
+    InUse {
+        /// The database and its server.
+        database: String,
+    },
+    /// This process may not write to the database now: nothing is written.
+    #[error("this node may not write to database {database} now: {problem}")]
+    NotOwner {
+        /// The database and its server.
+        database: String,
+        /// Why.
+        problem: String,
+    },
+    /// The connection to the database was lost: nothing is written.
+    #[error("the connection to the database was lost")]
+    Lost {
+        /// What the system said.
+        #[source]
+        cause: Cause,
+    },
+    /// Other writes came in between, again and again: nothing is written.
+    #[error("the write met others each time that it was tried; try again")]
+    Conflict {
+        /// What the database said at last.
+        #[source]
+        cause: Cause,
+    },
+    /// The connection was lost during the commit, and the database could not say any more what
+    /// became of it. This process writes nothing after that.
+    #[error("it is not known whether the write was committed")]
+    Unknown {
+        /// What happened to the connection.
+        #[source]
+        cause: Cause,
+    },
     /// A migration failed or does not fit what is in the database.
     #[error("migration {migration}: {problem}")]
     Migration {
@@ -147,6 +203,11 @@ impl Coded for StoreError {
         match self {
             Self::AlreadyExists { .. } => ErrorCode::AlreadyExists,
             Self::Going { .. } | Self::GoingAlready { .. } => ErrorCode::WrongState,
+            Self::Connect { .. }
+            | Self::NotOwner { .. }
+            | Self::Lost { .. }
+            | Self::Conflict { .. }
+            | Self::Unknown { .. } => ErrorCode::Unavailable,
             _ => ErrorCode::Store,
         }
     }

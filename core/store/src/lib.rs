@@ -23,14 +23,19 @@
 //! # was_there.map(drop) }
 //! ```
 //!
-//! SQLite is the only database today. Values, rows and transactions are types of this crate, so
-//! that another one changes `sqlite` and the few words about transactions in `tx`. There are no
-//! foreign keys: each table belongs to one service, and services may stand on different machines.
+//! The database is SQLite in the data directory or a PostgreSQL server; which of the two changes
+//! nothing in what a statement finds or a write keeps. Statements are written for both, with `?`
+//! for values: texts compare byte by byte, LIKE does not tell `A` from `a` (only these 26), a text
+//! has no zero character and a double is a number. There are no foreign keys: each table belongs to
+//! one service, and services may stand on different machines.
 
 mod config;
+mod database;
 mod error;
 mod going;
 mod migration;
+mod postgres;
+mod readers;
 mod schema;
 mod sqlite;
 mod store;
@@ -40,7 +45,7 @@ mod value;
 mod wire;
 mod writer;
 
-pub use config::StoreConfig;
+pub use config::{DatabaseConfig, PostgresConfig, StoreConfig, WrongUrl};
 pub use error::{Cause, StoreError};
 pub use futures::future::BoxFuture;
 pub use migration::Migration;

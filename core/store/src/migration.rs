@@ -7,7 +7,10 @@ use std::{
 
 use cairn_types::Uuid;
 
-use crate::{StoreError, Value, sqlite::Connection};
+use crate::{
+    StoreError, Value,
+    database::{Connection, Failure},
+};
 
 /// One change of the schema. Once released it never changes; a mistake is put right by the next.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +56,8 @@ pub(crate) async fn migrate(
     migrations: &[Migration],
 ) -> Result<(), StoreError> {
     in_sequence(migrations)?;
-    let failed = |failure: crate::sqlite::Failure| failure.error;
-    connection.run(TABLE, Vec::new()).await.map_err(failed)?;
+    let failed = |failure: Failure| failure.error;
+    connection.script(TABLE).await.map_err(failed)?;
     let sql = "SELECT service, number, name, checksum FROM migration";
     let answer = connection.run(sql, Vec::new()).await.map_err(failed)?;
     let mut applied = BTreeMap::new();
@@ -83,7 +86,7 @@ pub(crate) async fn migrate(
         let applied = apply(connection, migration).await;
         if let Err(cause) = applied {
             // It may be over already.
-            let _ = connection.run("ROLLBACK", Vec::new()).await;
+            let _ = connection.script("ROLLBACK").await;
             return Err(migration.error("it failed and was rolled back", Some(cause)));
         }
     }
@@ -102,16 +105,12 @@ async fn apply(connection: &mut Connection, migration: &Migration) -> Result<(),
     ];
     let record = "INSERT INTO migration (service, number, name, checksum, time) \
                   VALUES (?, ?, ?, ?, ?)";
-    let steps = [
-        ("BEGIN IMMEDIATE", Vec::new()),
-        (migration.sql, Vec::new()),
-        (record, values),
-        ("COMMIT", Vec::new()),
-    ];
-    for (sql, values) in steps {
-        let answer = connection.run(sql, values).await;
-        answer.map_err(|failure| failure.error)?;
-    }
+    let failed = |failure: Failure| failure.error;
+    let begin = connection.begin();
+    connection.script(begin).await.map_err(failed)?;
+    connection.script(migration.sql).await.map_err(failed)?;
+    connection.run(record, values).await.map_err(failed)?;
+    connection.script("COMMIT").await.map_err(failed)?;
     Ok(())
 }
 

@@ -57,10 +57,7 @@ impl Store {
         let mut problems = Vec::new();
         for resource in self.resources() {
             let columns = self
-                .rows(
-                    "SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)",
-                    vec![Value::from(&resource.table)],
-                )
+                .rows(self.kind().columns(), vec![Value::from(&resource.table)])
                 .await?;
             let mut there = BTreeMap::new();
             for row in columns {

@@ -1,12 +1,6 @@
-//! SQLite: how its connections are set up, and how a statement runs on one. Nothing outside this
-//! file knows which database there is.
+//! SQLite: how its connections are set up, and how a statement runs on one.
 
-use std::{
-    mem,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -18,9 +12,14 @@ use sqlx::{
         SqliteValueRef,
     },
 };
-use tokio::sync::Semaphore;
 
-use crate::{Row, StoreError, Value};
+use crate::{
+    Row, StoreError, Value,
+    database::{Answer, Failure, Harm, storable},
+};
+
+pub(crate) const TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table'";
+pub(crate) const COLUMNS: &str = "SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)";
 
 /// Up to four texts for each kind of write (see [`crate::Tx`]), a few for each resource, the queries.
 const STATEMENT_CACHE: usize = 1024;
@@ -31,21 +30,7 @@ const ROW_BUFFER: usize = 256;
 /// Only a backup or a person with a shell can hold SQLite's own lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a statement gave.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) affected: u64,
-}
-
-/// A statement that failed.
-pub(crate) struct Failure {
-    pub(crate) error: StoreError,
-    /// SQLite may have rolled the whole transaction back: what is sent now could commit alone.
-    pub(crate) ends_transaction: bool,
-}
-
-/// The connection that writes.
+/// A connection; there is one that writes.
 #[derive(Debug)]
 pub(crate) struct Connection(SqliteConnection);
 
@@ -65,82 +50,16 @@ impl Connection {
         run(&mut self.0, sql, values).await
     }
 
-    pub(crate) async fn close(self) -> Result<(), StoreError> {
-        let closed = self.0.close().await;
-        closed.map_err(|cause| failure("close", cause).error)
-    }
-}
-
-/// The connections that read, opened as they are needed.
-///
-/// Not sqlx's pool: that one asks a connection for a sign of life whenever it comes back, which
-/// costs a second round trip for each read, and SQLite's connections do not die.
-#[derive(Debug)]
-pub(crate) struct Readers {
-    file: PathBuf,
-    most: u32,
-    permits: Semaphore,
-    idle: Mutex<Vec<SqliteConnection>>,
-}
-
-impl Readers {
-    pub(crate) fn new(file: PathBuf, most: u32) -> Self {
-        let most = most.max(1);
-        Self {
-            file,
-            most,
-            permits: Semaphore::new(usize::try_from(most).unwrap_or(1)),
-            idle: Mutex::default(),
-        }
+    pub(crate) async fn open_reader(file: &Path) -> Result<Self, StoreError> {
+        let connection = options(file).read_only(true).connect().await;
+        connection
+            .map(Self)
+            .map_err(|cause| open_error(file, cause))
     }
 
-    pub(crate) async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Err(StoreError::Closed);
-        };
-        let mut reader = Reader {
-            readers: self,
-            connection: self.idle().pop(),
-        };
-        let connection = match &mut reader.connection {
-            Some(connection) => connection,
-            none => none.insert(self.connect().await?),
-        };
-        let answer = run(connection, sql, values).await;
-        answer.map(|a| a.rows).map_err(|f| f.error)
-    }
-
-    async fn connect(&self) -> Result<SqliteConnection, StoreError> {
-        let connected = options(&self.file).read_only(true).connect().await;
-        connected.map_err(|cause| open_error(&self.file, cause))
-    }
-
-    /// Waits for those that read now.
-    pub(crate) async fn close(&self) {
-        if self.permits.acquire_many(self.most).await.is_ok() {
-            self.permits.close();
-        }
-        let idle = mem::take(&mut *self.idle());
-        for connection in idle {
-            // It only read.
-            let _ = connection.close().await;
-        }
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection in use; it comes back also when its reader gives up on the way.
-struct Reader<'r> {
-    readers: &'r Readers,
-    connection: Option<SqliteConnection>,
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        self.readers.idle().extend(self.connection.take());
+    /// All is committed; an error here loses nothing.
+    pub(crate) async fn close(self) {
+        let _ = self.0.close().await;
     }
 }
 
@@ -180,7 +99,7 @@ async fn run(
 }
 
 fn bind(arguments: &mut SqliteArguments, value: Value) -> Result<(), sqlx::Error> {
-    let bound = match value {
+    let bound = match storable(value)? {
         Value::Null => arguments.add(None::<i64>),
         Value::Text(text) => arguments.add(text),
         Value::Int(int) => arguments.add(int),
@@ -236,10 +155,11 @@ fn failure(sql: &str, cause: sqlx::Error) -> Failure {
             cause: Arc::new(cause),
         },
     };
-    Failure {
-        error,
-        ends_transaction: !harmless,
-    }
+    let harm = match harmless {
+        true => Harm::Statement,
+        false => Harm::Transaction,
+    };
+    Failure { error, harm }
 }
 
 fn open_error(file: &Path, cause: sqlx::Error) -> StoreError {

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, Permissions, TryLockError},
     io,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,16 +14,20 @@ use cairn_proto::meta::{Catalog, Resource, ResourceType};
 use futures::future::BoxFuture;
 use prost_reflect::DynamicMessage;
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot},
+    sync::{Mutex, Notify, RwLock, mpsc, oneshot},
     task::JoinSet,
 };
 
 use crate::{
-    Migration, Row, StoreConfig, StoreError, Tx, Value, going,
+    DatabaseConfig, Migration, PostgresConfig, Row, StoreConfig, StoreError, Tx, Value,
+    database::{Connection, Kind},
+    going,
     migration::migrate,
-    sqlite::{Connection, Readers},
+    postgres::{self, Owner, Session},
+    readers::{Readers, Source},
+    sqlite,
     tables::Tables,
-    tx::{decode_all, decode_dynamic, encode_all},
+    tx::{Writing, decode_all, decode_dynamic, encode_all},
     writer::{self, Job, Write},
 };
 
@@ -37,10 +41,25 @@ struct Inner {
     readers: Readers,
     writes: mpsc::Sender<Box<dyn Job>>,
     closing: Arc<Notify>,
-    /// The task that writes; aborted when the last handle goes, since nobody waits for it then.
-    writer: Mutex<JoinSet<()>>,
+    /// The tasks that write; aborted when the last handle goes, since nobody waits for them then.
+    writers: Mutex<JoinSet<()>>,
+    owner: Option<Owned>,
     /// Held as long as it is open.
     lock: Mutex<Option<File>>,
+}
+
+/// The right to write to a server's database, and the task that looks after it.
+#[derive(Debug)]
+struct Owned {
+    owner: Arc<Owner>,
+    task: Mutex<JoinSet<()>>,
+}
+
+/// What writes, and where it takes the writes from.
+struct Writers {
+    tables: Arc<Tables>,
+    waiting: mpsc::Receiver<Box<dyn Job>>,
+    closing: Arc<Notify>,
 }
 
 impl Store {
@@ -48,41 +67,52 @@ impl Store {
     /// not have.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process holds the directory, [`StoreError::Migration`]
-    /// if what is there does not fit, and whatever the database and the system say.
+    /// [`StoreError::Locked`] or [`StoreError::InUse`] if another process holds the directory or
+    /// the database, [`StoreError::Migration`] or [`StoreError::Unfit`] if what is there does not
+    /// fit, and whatever the database and the system say.
     pub async fn open(
         config: &StoreConfig,
         catalog: Arc<Catalog>,
         migrations: &[Migration],
     ) -> Result<Self, StoreError> {
         let lock = lock(&config.directory)?;
-        let file = config.directory.join("cairn.db");
-        private_file(&file).map_err(|cause| StoreError::Directory {
-            directory: config.directory.clone(),
-            cause: Arc::new(cause),
-        })?;
-        let mut connection = Connection::open(&file).await?;
-        let migrations = [&[going::MIGRATION], migrations].concat();
-        migrate(&mut connection, &migrations).await?;
-        // They open after the writer: only it can make the files that a reader needs.
-        let readers = Readers::new(file, config.read_connections);
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";
-        let rows = readers.rows(sql, Vec::new()).await?;
-        let existing = rows.iter().map(|row| row.text(0));
-        let existing = existing.collect::<Result<HashSet<_>, _>>()?;
-        let tables = Arc::new(Tables::new(catalog, &existing));
-
+        let migrations = &[&[going::MIGRATION], migrations].concat();
+        let most = config.read_connections;
         let (writes, waiting) = mpsc::channel(writer::WAITING);
         let closing = Arc::new(Notify::new());
-        let tx = Tx::new(connection, Arc::clone(&tables));
-        let mut task = JoinSet::new();
-        task.spawn(writer::run(tx, waiting, Arc::clone(&closing)));
+        let writers = |tables: &Arc<Tables>| Writers {
+            tables: Arc::clone(tables),
+            waiting,
+            closing: Arc::clone(&closing),
+        };
+        let (readers, tables, tasks, owner) = match &config.database {
+            DatabaseConfig::Sqlite => {
+                let (file, connection) = open_sqlite(&config.directory, migrations).await?;
+                // They open after the writer: only it can make the files that a reader needs.
+                let readers = Readers::new(Source::Sqlite(file), most);
+                let tables = tables(catalog, &readers).await?;
+                let tasks = writers(&tables).of_sqlite(connection);
+                (readers, tables, tasks, None)
+            }
+            DatabaseConfig::Postgres(postgres) => {
+                let (owner, connection) = Owner::open(postgres, migrations).await?;
+                let owner = Arc::new(owner);
+                let readers = Readers::new(Source::Postgres(postgres.clone()), most);
+                let tables = tables(catalog, &readers).await?;
+                let tasks = writers(&tables).of_postgres(postgres, &owner);
+                let mut task = JoinSet::new();
+                task.spawn(Arc::clone(&owner).watch(connection));
+                let task = Mutex::new(task);
+                (readers, tables, tasks, Some(Owned { owner, task }))
+            }
+        };
         Ok(Self(Arc::new(Inner {
             tables,
             readers,
             writes,
             closing,
-            writer: Mutex::new(task),
+            writers: Mutex::new(tasks),
+            owner,
             lock: Mutex::new(Some(lock)),
         })))
     }
@@ -90,9 +120,13 @@ impl Store {
     /// Ends what waits to be written, refuses what comes after it, and gives the directory free.
     pub async fn close(&self) {
         self.0.closing.notify_one();
-        let mut writer = self.0.writer.lock().await;
-        while writer.join_next().await.is_some() {}
+        let mut writers = self.0.writers.lock().await;
+        while writers.join_next().await.is_some() {}
         self.0.readers.close().await;
+        if let Some(Owned { owner, task }) = &self.0.owner {
+            owner.close();
+            while task.lock().await.join_next().await.is_some() {}
+        }
         *self.0.lock.lock().await = None;
     }
 
@@ -115,14 +149,20 @@ impl Store {
 
     /// Changes the database: the only way to do so.
     ///
-    /// The closure touches nothing but the transaction that it is given, and may be run again;
-    /// to wait for another write inside of it is to wait for ever.
+    /// The closure touches nothing but the transaction that it is given, and may be run again from
+    /// its start, for instance since it met another one; what counts is its last run. To wait for
+    /// another write inside of it is to wait for ever.
     /// If it returns an error, nothing of what it did is kept, and the error is returned. When
     /// this returns `Ok`, the change is on disk. A caller that goes away takes its write back,
     /// unless the write has begun.
     ///
     /// # Errors
-    /// What the closure returns; [`StoreError::Commit`] if the database could not keep it.
+    /// What the closure returns. [`StoreError::Commit`] if the database could not keep it;
+    /// [`StoreError::Conflict`], [`StoreError::Lost`], [`StoreError::Connect`] and
+    /// [`StoreError::NotOwner`] if a server could not keep it now. With each of these nothing is
+    /// written. A commit whose connection was lost is looked up until it is known what became of
+    /// it; [`StoreError::Unknown`] if that cannot be known any more, and then this process writes
+    /// nothing after it.
     pub async fn write<T, E, F>(&self, closure: F) -> Result<T, E>
     where
         F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
@@ -187,6 +227,10 @@ impl Store {
         self.0.readers.rows(sql, values).await
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.readers.kind()
+    }
+
     async fn list_encoded(
         &self,
         noun: &str,
@@ -197,6 +241,61 @@ impl Store {
         let rows = self.rows(&table.select_where(sql_where), values).await?;
         encode_all(&table.resource, &rows)
     }
+}
+
+impl Writers {
+    /// One task, which lets writes share a transaction.
+    fn of_sqlite(self, connection: sqlite::Connection) -> JoinSet<()> {
+        let tx = Tx::new(Writing::Sqlite(connection), self.tables);
+        let mut task = JoinSet::new();
+        task.spawn(writer::run(tx, self.waiting, self.closing));
+        task
+    }
+
+    /// A task for each connection.
+    fn of_postgres(self, config: &PostgresConfig, owner: &Arc<Owner>) -> JoinSet<()> {
+        let waiting = Arc::new(Mutex::new(self.waiting));
+        let beside = Arc::new(RwLock::new(()));
+        let mut tasks = JoinSet::new();
+        for _ in 0..config.write_connections.max(1) {
+            let session = Session::new(Arc::clone(owner));
+            let tx = Tx::new(Writing::Postgres(session), Arc::clone(&self.tables));
+            tasks.spawn(postgres::run(
+                tx,
+                Arc::clone(&waiting),
+                Arc::clone(&self.closing),
+                Arc::clone(&beside),
+            ));
+        }
+        tasks
+    }
+}
+
+/// Opens the file, made if it is not there, and brings it up to date.
+async fn open_sqlite(
+    directory: &Path,
+    migrations: &[Migration],
+) -> Result<(PathBuf, sqlite::Connection), StoreError> {
+    let file = directory.join("cairn.db");
+    private_file(&file).map_err(|cause| StoreError::Directory {
+        directory: directory.to_owned(),
+        cause: Arc::new(cause),
+    })?;
+    let connection = sqlite::Connection::open(&file).await?;
+    let mut connection = Connection::Sqlite(connection);
+    migrate(&mut connection, migrations).await?;
+    match connection {
+        Connection::Sqlite(connection) => Ok((file, connection)),
+        Connection::Postgres(_) => Err(StoreError::Closed),
+    }
+}
+
+/// The tables that are there.
+async fn tables(catalog: Arc<Catalog>, readers: &Readers) -> Result<Arc<Tables>, StoreError> {
+    let rows = readers.rows(readers.kind().tables(), Vec::new()).await?;
+    let existing = rows.iter().map(|row| row.text(0));
+    let existing = existing.collect::<Result<HashSet<_>, _>>()?;
+    Ok(Arc::new(Tables::new(catalog, &existing)))
 }
 
 /// Two processes on one database would each believe that they own what is in it.

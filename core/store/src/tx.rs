@@ -10,26 +10,32 @@ use prost_reflect::{DynamicMessage, ReflectMessage as _};
 
 use crate::{
     Row, StoreError, Value,
-    sqlite::{Answer, Connection},
+    database::{Answer, Harm},
+    postgres::Session,
+    sqlite::Connection,
     tables::Tables,
     wire,
 };
 
-static COMMITS: Counters<0> = Counters::new(
+pub(crate) static COMMITS: Counters<0> = Counters::new(
     "cairn_store_commits_total",
-    "Transactions committed; the writes of many callers share one.",
+    "Transactions committed; on SQLite the writes of many callers share one.",
     [],
 );
 
 /// What [`Store::write`](crate::Store::write) hands to its closure: the database as it will be
 /// when the write is committed.
 ///
-/// Several writes share one transaction, each behind a savepoint. Nothing of this costs a round
-/// trip of its own: the transaction begins with its first statement, and there is one savepoint,
-/// which the first change of a write moves to where the write began.
+/// A statement that fails, for instance since there is such a row already, changes nothing, and the
+/// closure may go on; with what a closure may not go on, it need not know: the write fails then.
+///
+/// On SQLite several writes share one transaction, each behind a savepoint. Nothing of this costs a
+/// round trip of its own: the transaction begins with its first statement, and there is one
+/// savepoint, which the first change of a write moves to where the write began. On PostgreSQL a
+/// write has a transaction for itself.
 #[derive(Debug)]
 pub struct Tx {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Writing,
     pub(crate) tables: Arc<Tables>,
     /// The write has the transaction for itself: rolling back means all of it.
     alone: bool,
@@ -43,8 +49,15 @@ pub struct Tx {
     failure: Option<StoreError>,
 }
 
+/// What writes.
+#[derive(Debug)]
+pub(crate) enum Writing {
+    Sqlite(Connection),
+    Postgres(Session),
+}
+
 impl Tx {
-    pub(crate) fn new(connection: Connection, tables: Arc<Tables>) -> Self {
+    pub(crate) fn new(connection: Writing, tables: Arc<Tables>) -> Self {
         Self {
             connection,
             tables,
@@ -269,6 +282,10 @@ impl Tx {
     }
 
     async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, StoreError> {
+        let connection = match &mut self.connection {
+            Writing::Sqlite(connection) => connection,
+            Writing::Postgres(session) => return session.run(sql, values).await,
+        };
         if self.failure.is_some() {
             return Err(StoreError::Aborted);
         }
@@ -289,11 +306,11 @@ impl Tx {
             self.savepoint_used = true;
         }
         let answer = match first {
-            "" => self.connection.run(sql, values).await,
-            _ => self.connection.run(&format!("{first}{sql}"), values).await,
+            "" => connection.run(sql, values).await,
+            _ => connection.run(&format!("{first}{sql}"), values).await,
         };
         answer.map_err(|failure| {
-            if failure.ends_transaction {
+            if failure.harm != Harm::Statement {
                 self.failure = Some(failure.error.clone());
             }
             failure.error
@@ -344,8 +361,14 @@ impl Tx {
 
     /// A statement about the transaction itself.
     async fn control(&mut self, sql: &str) -> Result<(), StoreError> {
-        let answer = self.connection.run(sql, Vec::new()).await;
-        answer.map(drop).map_err(|failure| failure.error)
+        match &mut self.connection {
+            Writing::Sqlite(connection) => {
+                let answer = connection.run(sql, Vec::new()).await;
+                answer.map(drop).map_err(|failure| failure.error)
+            }
+            // A session ends its transactions itself.
+            Writing::Postgres(_) => Ok(()),
+        }
     }
 }
 

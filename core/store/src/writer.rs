@@ -1,4 +1,4 @@
-//! The one task that writes: all writes that wait become one transaction and one commit.
+//! The one task that writes to SQLite: all writes that wait become one transaction and one commit.
 //!
 //! A commit costs an fsync, whatever is in it. Under load the writes of many callers share one;
 //! a write that comes alone does not wait for others.
@@ -8,7 +8,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{StoreError, Tx};
+use crate::{StoreError, Tx, tx::Writing};
 
 /// The most writes in one transaction.
 const BATCH: usize = 128;
@@ -100,8 +100,9 @@ pub(crate) async fn run(
             job.answer();
         }
     }
-    // All is committed; an error here loses nothing.
-    let _ = tx.connection.close().await;
+    if let Writing::Sqlite(connection) = tx.connection {
+        connection.close().await;
+    }
 }
 
 /// One transaction. After it each job has what it should answer.
@@ -130,7 +131,7 @@ async fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Job>]) -> Result<(), StoreErr
         tx.begin_write();
         let ran = AssertUnwindSafe(job.run(tx)).catch_unwind().await;
         let keep = ran.unwrap_or_else(|panic| {
-            job.fail(StoreError::Panicked(message(&*panic)));
+            job.fail(StoreError::Panicked(panic_message(&*panic)));
             false
         });
         if !keep {
@@ -152,7 +153,7 @@ fn not_committed(error: StoreError) -> StoreError {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a message".to_owned())

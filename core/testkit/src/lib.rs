@@ -2,11 +2,13 @@
 //! collector of traces.
 
 mod collector;
+mod postgres;
 mod proto;
 mod store;
 mod wait;
 
 pub use collector::{Collector, Exported};
+pub use postgres::PostgresServer;
 pub use proto::proto_set;
-pub use store::{TestStore, tables_of};
+pub use store::{Database, TestDatabase, TestStore, tables_of};
 pub use wait::{wait_for, wait_until};

@@ -154,13 +154,14 @@ impl Compute {
 
 #[cfg(test)]
 mod tests {
-    use cairn_testkit::TestStore;
+    use cairn_testkit::{Database, TestStore, on_both_databases};
 
     use super::MIGRATIONS;
 
-    #[tokio::test]
-    async fn the_tables_are_what_the_resources_say() {
-        let store = TestStore::new(MIGRATIONS).await;
+    on_both_databases!(the_tables_are_what_the_resources_say,);
+
+    async fn the_tables_are_what_the_resources_say(database: Database) {
+        let store = TestStore::new(database, MIGRATIONS).await;
         assert_eq!(store.schema_problems().await.unwrap(), Vec::<String>::new());
     }
 }

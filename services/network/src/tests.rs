@@ -32,7 +32,7 @@ use cairn_proto::{
 };
 use cairn_queue::Queues;
 use cairn_resource::{Resources, now};
-use cairn_testkit::{TestStore, tables_of};
+use cairn_testkit::{Database, TestStore, on_both_databases, tables_of};
 use cairn_tls::{Ca, Identity};
 use cairn_types::{AccountUuid, HostUuid, Uuid};
 use futures::stream::BoxStream;
@@ -40,6 +40,8 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use crate::{MIGRATIONS, Needs, Network};
+
+on_both_databases!(the_tables_are_as_the_resources_say,);
 
 struct Fixture {
     store: TestStore,
@@ -65,13 +67,13 @@ async fn ended<M: OperationResponse>(
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    async fn new(database: Database) -> Self {
         let catalog = Catalog::built_in();
         let foreign = ["zone", "cluster", "host"].map(|noun| &**catalog.resource(noun).unwrap());
         let mut migrations = cairn_operation::MIGRATIONS.to_vec();
         migrations.extend_from_slice(MIGRATIONS);
         migrations.push(tables_of(foreign));
-        let store = TestStore::new(&migrations).await;
+        let store = TestStore::new(database, &migrations).await;
 
         let directory = tempfile::tempdir().unwrap();
         let (ca, node) = (
@@ -227,9 +229,8 @@ impl Fixture {
     }
 }
 
-#[tokio::test]
-async fn the_tables_are_as_the_resources_say() {
-    let store = TestStore::new(MIGRATIONS).await;
+async fn the_tables_are_as_the_resources_say(database: Database) {
+    let store = TestStore::new(database, MIGRATIONS).await;
     let resources = store.resources().map(|resource| resource.name.clone());
     let mut nouns: Vec<_> = resources.collect();
     nouns.sort();

@@ -12,11 +12,15 @@ use cairn_proto::{
     query::v1alpha1::Query,
 };
 use cairn_queue::Queues;
-use cairn_store::StoreConfig;
+use cairn_testkit::{Database, TestDatabase, on_both_databases};
 use cairn_types::{ErrorCode, ZoneUuid};
-use tempfile::TempDir;
 
 use super::*;
+
+on_both_databases!(
+    it_shows_queries_watches_and_cancels,
+    it_names_what_is_wrong_with_a_uuid,
+);
 
 struct Delete;
 
@@ -40,12 +44,9 @@ impl Handler for Delete {
     }
 }
 
-async fn api(dir: &TempDir) -> (OperationApi, String) {
+async fn api(place: &TestDatabase) -> (OperationApi, String) {
     let migrations = [cairn_operation::MIGRATIONS, cairn_flow::MIGRATIONS].concat();
-    let config = StoreConfig::new(dir.path());
-    let store = Store::open(&config, Catalog::built_in(), &migrations)
-        .await
-        .unwrap();
+    let store = place.open(Catalog::built_in(), &migrations).await;
     let operations = Operations::builder(store.clone(), Queues::default())
         .register(Delete)
         .logs(cairn_flow::TABLES)
@@ -69,10 +70,9 @@ async fn api(dir: &TempDir) -> (OperationApi, String) {
     )
 }
 
-#[tokio::test]
-async fn it_shows_queries_watches_and_cancels() {
-    let dir = TempDir::new().unwrap();
-    let (api, uuid) = api(&dir).await;
+async fn it_shows_queries_watches_and_cancels(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let (api, uuid) = api(&place).await;
     let get = || api.get_operation(Request::new(GetOperationRequest { uuid: uuid.clone() }));
 
     let shown = get().await.unwrap().into_inner();
@@ -117,10 +117,9 @@ async fn it_shows_queries_watches_and_cancels() {
     assert_eq!(get().await.unwrap().into_inner().operation, Some(ended));
 }
 
-#[tokio::test]
-async fn it_names_what_is_wrong_with_a_uuid() {
-    let dir = TempDir::new().unwrap();
-    let (api, _) = api(&dir).await;
+async fn it_names_what_is_wrong_with_a_uuid(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let (api, _) = api(&place).await;
     let unknown = OperationUuid::generate().to_string();
     for (uuid, code) in [
         ("east", ErrorCode::InvalidArgument),

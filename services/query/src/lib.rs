@@ -68,16 +68,18 @@ mod tests {
         query::v1alpha1::{Condition, Operator, Query},
     };
     use cairn_store::StoreError;
-    use cairn_testkit::{TestStore, tables_of};
+    use cairn_testkit::{Database, TestStore, on_both_databases, tables_of};
     use prost::Name as _;
 
     use super::*;
 
-    async fn store() -> TestStore {
+    on_both_databases!(rows_travel_as_what_they_are, what_is_wrong_is_named,);
+
+    async fn store(database: Database) -> TestStore {
         let catalog = Catalog::built_in();
         let nouns = ["zone", "cluster"];
         let tables = tables_of(nouns.map(|noun| &**catalog.resource(noun).unwrap()));
-        TestStore::with(catalog, &[tables]).await
+        TestStore::with(database, catalog, &[tables]).await
     }
 
     fn request(resource: &str, field: &str) -> Request<QueryRequest> {
@@ -96,9 +98,8 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn rows_travel_as_what_they_are() {
-        let store = store().await;
+    async fn rows_travel_as_what_they_are(database: Database) {
+        let store = store(database).await;
         let zone = Zone {
             uuid: "z".to_owned(),
             name: "east".to_owned(),
@@ -126,9 +127,8 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn what_is_wrong_is_named() {
-        let store = store().await;
+    async fn what_is_wrong_is_named(database: Database) {
+        let store = store(database).await;
         let api = QueryApi::new((*store).clone());
         for (resource, field, expected) in [
             (

@@ -1,6 +1,17 @@
 //! The process dies at every point of every step, in both directions: it changes only when.
 
+use cairn_testkit::{Database, on_both_databases};
+
 use super::*;
+
+on_both_databases!(
+    forward_it_goes_on,
+    back_it_goes_on,
+    each_failing_step_is_rolled_back_after_a_crash_too,
+    a_cancel_before_the_crash_rolls_back_after_it,
+    recovery_follows_the_recorded_steps,
+    a_run_with_an_unknown_step_waits_for_one_who_knows_it,
+);
 
 const POINTS: [Point; 4] = [
     Point::BeforeIntent,
@@ -11,13 +22,14 @@ const POINTS: [Point; 4] = [
 
 /// Runs into `point` of `step`, dies there, starts again, and returns how it ended.
 async fn crash_at(
+    database: Database,
     point: Point,
     step: &'static str,
     direction: Direction,
     prepare: impl Fn(&Outside),
 ) -> (World, Result<Zone, Fault>) {
     let hold = Hold::at(point, step, direction);
-    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
     prepare(&world.outside);
     let (uuid, result) = world.call().await;
     tokio::select! {
@@ -31,23 +43,21 @@ async fn crash_at(
     (world, result)
 }
 
-#[tokio::test]
-async fn forward_it_goes_on() {
+async fn forward_it_goes_on(database: Database) {
     for step in STEPS {
         for point in POINTS {
-            let (world, result) = crash_at(point, step, Direction::Run, |_| {}).await;
+            let (world, result) = crash_at(database, point, step, Direction::Run, |_| {}).await;
             assert_eq!(result.unwrap().name, "east", "{point:?} {step}");
             world.assert_all_done().await;
         }
     }
 }
 
-#[tokio::test]
-async fn back_it_goes_on() {
+async fn back_it_goes_on(database: Database) {
     for step in STEPS {
         for point in POINTS {
             let fail = |outside: &Outside| outside.fail("record", Direction::Run, 1);
-            let (world, result) = crash_at(point, step, Direction::Rollback, fail).await;
+            let (world, result) = crash_at(database, point, step, Direction::Rollback, fail).await;
             // Before the turn was committed, nobody knows any more that the step had failed.
             if (point, step) == (Point::BeforeIntent, "record") {
                 result.unwrap();
@@ -65,22 +75,21 @@ async fn back_it_goes_on() {
     }
 }
 
-#[tokio::test]
-async fn each_failing_step_is_rolled_back_after_a_crash_too() {
+async fn each_failing_step_is_rolled_back_after_a_crash_too(database: Database) {
     for step in STEPS {
         for point in [Point::AfterIntent, Point::AfterEffect] {
             let fail = |outside: &Outside| outside.fail(step, Direction::Run, 1);
-            let (world, result) = crash_at(point, "allocate", Direction::Rollback, fail).await;
+            let (world, result) =
+                crash_at(database, point, "allocate", Direction::Rollback, fail).await;
             assert_eq!(result.unwrap_err().rolled_back.last().unwrap(), "allocate");
             world.assert_nothing_left().await;
         }
     }
 }
 
-#[tokio::test]
-async fn a_cancel_before_the_crash_rolls_back_after_it() {
+async fn a_cancel_before_the_crash_rolls_back_after_it(database: Database) {
     let hold = Hold::at(Point::AfterEffect, "attach", Direction::Run);
-    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
     let (uuid, _) = world.call().await;
     hold.reached().await;
     world.operations.cancel(uuid).await.unwrap();
@@ -91,10 +100,9 @@ async fn a_cancel_before_the_crash_rolls_back_after_it() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn recovery_follows_the_recorded_steps() {
+async fn recovery_follows_the_recorded_steps(database: Database) {
     let hold = Hold::at(Point::AfterOutcome, "allocate", Direction::Run);
-    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
     let (uuid, _) = world.call().await;
     hold.reached().await;
     let reordered = Shape {
@@ -109,10 +117,9 @@ async fn recovery_follows_the_recorded_steps() {
     assert_eq!(world.taken().await, ["allocate", "record"]);
 }
 
-#[tokio::test]
-async fn a_run_with_an_unknown_step_waits_for_one_who_knows_it() {
+async fn a_run_with_an_unknown_step_waits_for_one_who_knows_it(database: Database) {
     let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
-    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
     let (uuid, _) = world.call().await;
     hold.reached().await;
     let without = Shape {

@@ -2,16 +2,32 @@
 
 use cairn_proto::operation::v1alpha1::{OperationState, OperationStepState};
 
+use cairn_testkit::{Database, on_both_databases};
+
 use super::*;
+
+on_both_databases!(
+    all_steps_are_done,
+    each_step_that_fails_is_rolled_back_with_those_before_it,
+    a_panic_is_a_failure_of_its_step,
+    a_failed_result_rolls_everything_back,
+    a_cancel_takes_effect_between_two_steps,
+    the_time_limit_takes_effect_between_two_steps,
+    a_step_that_is_left_out_is_not_rolled_back,
+    a_rollback_is_tried_again,
+    what_cannot_be_rolled_back_is_named,
+    past_the_point_of_no_return_it_goes_forward,
+    past_the_point_of_no_return_the_time_limit_ends_what_fails,
+    the_log_goes_with_its_operation,
+);
 
 fn back_from(step: &str) -> Vec<&'static str> {
     let at = STEPS.iter().position(|s| *s == step).unwrap();
     STEPS[..=at].iter().rev().copied().collect()
 }
 
-#[tokio::test]
-async fn all_steps_are_done() {
-    let world = World::new().await;
+async fn all_steps_are_done(database: Database) {
+    let world = World::new(database).await;
     let (uuid, result) = world.call().await;
     assert_eq!(result.await.unwrap().name, "east");
     world.assert_all_done().await;
@@ -34,10 +50,9 @@ async fn all_steps_are_done() {
     assert_eq!(keys, expected);
 }
 
-#[tokio::test]
-async fn each_step_that_fails_is_rolled_back_with_those_before_it() {
+async fn each_step_that_fails_is_rolled_back_with_those_before_it(database: Database) {
     for failing in STEPS {
-        let world = World::new().await;
+        let world = World::new(database).await;
         world.outside.fail(failing, Direction::Run, 1);
         let (uuid, result) = world.call().await;
         let fault = result.await.unwrap_err();
@@ -59,10 +74,9 @@ async fn each_step_that_fails_is_rolled_back_with_those_before_it() {
     }
 }
 
-#[tokio::test]
-async fn a_panic_is_a_failure_of_its_step() {
+async fn a_panic_is_a_failure_of_its_step(database: Database) {
     let hold = Hold::at(Point::BeforeIntent, "attach", Direction::Rollback);
-    let world = World::with(Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
     *world.outside.panics.lock().unwrap() = Some("attach");
     let (_, result) = world.call().await;
     hold.reached().await;
@@ -74,9 +88,8 @@ async fn a_panic_is_a_failure_of_its_step() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn a_failed_result_rolls_everything_back() {
-    let world = World::new().await;
+async fn a_failed_result_rolls_everything_back(database: Database) {
+    let world = World::new(database).await;
     *world.outside.finish_fails.lock().unwrap() = true;
     let fault = world.result().await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::WrongState);
@@ -84,11 +97,10 @@ async fn a_failed_result_rolls_everything_back() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn a_cancel_takes_effect_between_two_steps() {
+async fn a_cancel_takes_effect_between_two_steps(database: Database) {
     for before in [1, 2, 3] {
         let hold = Hold::at(Point::BeforeIntent, STEPS[before], Direction::Run);
-        let world = World::with(Shape::default(), Some(hold.clone())).await;
+        let world = World::with(database, Shape::default(), Some(hold.clone())).await;
         let (uuid, result) = world.call().await;
         hold.reached().await;
         world.operations.cancel(uuid).await.unwrap();
@@ -103,13 +115,12 @@ async fn a_cancel_takes_effect_between_two_steps() {
     }
 }
 
-#[tokio::test]
-async fn the_time_limit_takes_effect_between_two_steps() {
+async fn the_time_limit_takes_effect_between_two_steps(database: Database) {
     let shape = Shape {
         limit: Duration::from_millis(400),
         ..Shape::default()
     };
-    let world = World::with(shape, None).await;
+    let world = World::with(database, shape, None).await;
     *world.outside.waits.lock().unwrap() = Some("prepare");
     let fault = world.result().await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::DeadlineExceeded);
@@ -117,10 +128,9 @@ async fn the_time_limit_takes_effect_between_two_steps() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn a_step_that_is_left_out_is_not_rolled_back() {
+async fn a_step_that_is_left_out_is_not_rolled_back(database: Database) {
     for skipped in ["prepare", "attach", "record"] {
-        let world = World::new().await;
+        let world = World::new(database).await;
         world.outside.skips.lock().unwrap().insert(skipped);
         let (uuid, result) = world.call().await;
         result.await.unwrap();
@@ -128,7 +138,7 @@ async fn a_step_that_is_left_out_is_not_rolled_back() {
         assert_eq!(steps.len(), 3);
         assert!(steps.iter().all(|step| step.name != skipped));
     }
-    let world = World::new().await;
+    let world = World::new(database).await;
     world.outside.skips.lock().unwrap().extend(["attach"]);
     world.outside.fail("record", Direction::Run, 1);
     let fault = world.result().await.unwrap_err();
@@ -136,9 +146,8 @@ async fn a_step_that_is_left_out_is_not_rolled_back() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn a_rollback_is_tried_again() {
-    let world = World::new().await;
+async fn a_rollback_is_tried_again(database: Database) {
+    let world = World::new(database).await;
     world.outside.fail("record", Direction::Run, 1);
     world.outside.fail("prepare", Direction::Rollback, 2);
     let fault = world.result().await.unwrap_err();
@@ -146,9 +155,8 @@ async fn a_rollback_is_tried_again() {
     world.assert_nothing_left().await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_rolled_back_is_named() {
-    let world = World::new().await;
+async fn what_cannot_be_rolled_back_is_named(database: Database) {
+    let world = World::new(database).await;
     world.outside.fail("record", Direction::Run, 1);
     world.outside.fail("prepare", Direction::Rollback, u32::MAX);
     let (uuid, result) = world.call().await;
@@ -164,14 +172,13 @@ async fn what_cannot_be_rolled_back_is_named() {
     assert_eq!(steps[1].error_message, "prepare fails in rollback");
 }
 
-#[tokio::test]
-async fn past_the_point_of_no_return_it_goes_forward() {
+async fn past_the_point_of_no_return_it_goes_forward(database: Database) {
     let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
     let shape = Shape {
         forward_after: Some("prepare"),
         ..Shape::default()
     };
-    let world = World::with(shape, Some(hold.clone())).await;
+    let world = World::with(database, shape, Some(hold.clone())).await;
     world.outside.fail("attach", Direction::Run, 5);
     let (uuid, result) = world.call().await;
     hold.reached().await;
@@ -185,14 +192,13 @@ async fn past_the_point_of_no_return_it_goes_forward() {
     assert!(keys.contains(&task.to_string()) && keys.contains(&format!("{task}/5")));
 }
 
-#[tokio::test]
-async fn past_the_point_of_no_return_the_time_limit_ends_what_fails() {
+async fn past_the_point_of_no_return_the_time_limit_ends_what_fails(database: Database) {
     let shape = Shape {
         forward_after: Some("prepare"),
         limit: Duration::from_millis(400),
         ..Shape::default()
     };
-    let world = World::with(shape, None).await;
+    let world = World::with(database, shape, None).await;
     world.outside.fail("attach", Direction::Run, u32::MAX);
     let fault = world.result().await.unwrap_err();
     assert!(
@@ -205,9 +211,8 @@ async fn past_the_point_of_no_return_the_time_limit_ends_what_fails() {
     assert!(fault.rolled_back.is_empty());
 }
 
-#[tokio::test]
-async fn the_log_goes_with_its_operation() {
-    let world = World::new().await;
+async fn the_log_goes_with_its_operation(database: Database) {
+    let world = World::new(database).await;
     let (uuid, result) = world.call().await;
     result.await.unwrap();
     assert_eq!(world.operations.purge(Duration::ZERO).await.unwrap(), 1);

@@ -1,13 +1,26 @@
 //! A call becomes an operation once, or not at all.
 
 use cairn_proto::operation::v1alpha1::OperationState;
+use cairn_testkit::{Database, on_both_databases};
 use futures::poll;
 
 use super::*;
 
-#[tokio::test]
-async fn a_call_ends_in_its_result() {
-    let world = World::new().await;
+on_both_databases!(
+    a_call_ends_in_its_result,
+    a_wrong_request_writes_nothing,
+    a_caller_that_leaves_before_acceptance_leaves_no_trace,
+    a_caller_that_leaves_after_acceptance_changes_nothing,
+    a_repeat_attaches_before_and_after_the_end_and_after_a_restart,
+    a_key_is_good_for_one_request_of_one_account,
+    repeats_at_once_make_one_operation,
+    nothing_is_accepted_once_it_stops,
+    what_nobody_handles_is_refused,
+);
+on_both_databases!(multi_thread: two_hundred_at_once);
+
+async fn a_call_ends_in_its_result(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("east", "a").await;
     let uuid = call.uuid();
     assert_eq!(
@@ -25,9 +38,8 @@ async fn a_call_ends_in_its_result() {
     assert_eq!(world.end(uuid).await, row);
 }
 
-#[tokio::test]
-async fn a_wrong_request_writes_nothing() {
-    let world = World::new().await;
+async fn a_wrong_request_writes_nothing(database: Database) {
+    let world = World::new(database).await;
     let Err(status) = world.try_accept(request("", "a")).await else {
         panic!("accepted");
     };
@@ -36,9 +48,8 @@ async fn a_wrong_request_writes_nothing() {
     assert_eq!(world.count("operation_request").await, 0);
 }
 
-#[tokio::test]
-async fn a_caller_that_leaves_before_acceptance_leaves_no_trace() {
-    let world = World::new().await;
+async fn a_caller_that_leaves_before_acceptance_leaves_no_trace(database: Database) {
+    let world = World::new(database).await;
     // On this runtime the acceptor runs only when we wait.
     let mut call = Box::pin(world.operations.accept::<Create>(request("gone", "a")));
     assert!(poll!(&mut call).is_pending());
@@ -47,9 +58,8 @@ async fn a_caller_that_leaves_before_acceptance_leaves_no_trace() {
     assert_eq!(world.count("operation").await, 1);
 }
 
-#[tokio::test]
-async fn a_caller_that_leaves_after_acceptance_changes_nothing() {
-    let world = World::new().await;
+async fn a_caller_that_leaves_after_acceptance_changes_nothing(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("hold", "a").await;
     let uuid = call.uuid();
     drop(call);
@@ -57,9 +67,8 @@ async fn a_caller_that_leaves_after_acceptance_changes_nothing() {
     assert_eq!(world.end(uuid).await.state(), OperationState::Succeeded);
 }
 
-#[tokio::test]
-async fn a_repeat_attaches_before_and_after_the_end_and_after_a_restart() {
-    let world = World::new().await;
+async fn a_repeat_attaches_before_and_after_the_end_and_after_a_restart(database: Database) {
+    let world = World::new(database).await;
     let wanted = CreateZoneRequest {
         name: "hold".to_owned(),
         ..CreateZoneRequest::default()
@@ -79,9 +88,8 @@ async fn a_repeat_attaches_before_and_after_the_end_and_after_a_restart() {
     assert!(world.shared.started.borrow().is_empty());
 }
 
-#[tokio::test]
-async fn a_key_is_good_for_one_request_of_one_account() {
-    let world = World::new().await;
+async fn a_key_is_good_for_one_request_of_one_account(database: Database) {
+    let world = World::new(database).await;
     let named = |name: &str| CreateZoneRequest {
         uuid: Uuid::now_v7().to_string(),
         name: name.to_owned(),
@@ -103,9 +111,8 @@ async fn a_key_is_good_for_one_request_of_one_account() {
     assert_ne!(other.accepted.operation_uuid, first.accepted.operation_uuid);
 }
 
-#[tokio::test]
-async fn repeats_at_once_make_one_operation() {
-    let world = World::new().await;
+async fn repeats_at_once_make_one_operation(database: Database) {
+    let world = World::new(database).await;
     let wanted = CreateZoneRequest {
         name: "east".to_owned(),
         ..CreateZoneRequest::default()
@@ -119,9 +126,8 @@ async fn repeats_at_once_make_one_operation() {
     assert_eq!(world.count("zone").await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_at_once() {
-    let world = World::new().await;
+async fn two_hundred_at_once(database: Database) {
+    let world = World::new(database).await;
     let calls = (0..200).map(|i| {
         let lane = if i % 2 == 0 {
             i.to_string()
@@ -144,9 +150,8 @@ async fn two_hundred_at_once() {
     assert_eq!(sequences[0].int(0).unwrap(), 200);
 }
 
-#[tokio::test]
-async fn nothing_is_accepted_once_it_stops() {
-    let world = World::new().await;
+async fn nothing_is_accepted_once_it_stops(database: Database) {
+    let world = World::new(database).await;
     world.operations.shutdown().await;
     let Err(status) = world.try_accept(request("east", "a")).await else {
         panic!("accepted");
@@ -154,9 +159,8 @@ async fn nothing_is_accepted_once_it_stops() {
     assert_eq!(Fault::from_status(&status).code, ErrorCode::Unavailable);
 }
 
-#[tokio::test]
-async fn what_nobody_handles_is_refused() {
-    let world = World::new().await;
+async fn what_nobody_handles_is_refused(database: Database) {
+    let world = World::new(database).await;
     let empty = Operations::builder(world.store.clone(), Queues::default()).build();
     let Err(status) = empty.accept::<Create>(request("east", "a")).await else {
         panic!("accepted");

@@ -2,11 +2,24 @@
 
 use cairn_proto::operation::v1alpha1::OperationState;
 
+use cairn_testkit::{Database, on_both_databases};
+
 use super::*;
 
-#[tokio::test]
-async fn what_was_running_runs_again_and_what_waited_runs_after_it() {
-    let world = World::new().await;
+on_both_databases!(blocking: a_process_that_dies_loses_nothing_that_it_accepted);
+on_both_databases!(
+    what_was_running_runs_again_and_what_waited_runs_after_it,
+    a_watcher_of_an_operation_that_stops_is_told_and_goes_on_after_the_start,
+    a_child_goes_on_in_the_queue_of_its_parent,
+    it_belongs_to_the_trace_of_its_call_after_the_start_too,
+    a_cancelled_one_that_had_no_log_ends_after_the_start,
+    without_its_handler_it_stays,
+    ended_operations_are_kept_for_a_while,
+    many_are_purged_in_batches,
+);
+
+async fn what_was_running_runs_again_and_what_waited_runs_after_it(database: Database) {
+    let world = World::new(database).await;
     let first = world.accept("hold", "a").await.uuid();
     let second = world.accept("east", "a").await.uuid();
     world.shared.wait_started("hold", 1).await;
@@ -24,8 +37,7 @@ async fn what_was_running_runs_again_and_what_waited_runs_after_it() {
     assert!(world.shared.started.borrow().is_empty());
 }
 
-#[test]
-fn a_process_that_dies_loses_nothing_that_it_accepted() {
+fn a_process_that_dies_loses_nothing_that_it_accepted(database: Database) {
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -34,8 +46,8 @@ fn a_process_that_dies_loses_nothing_that_it_accepted() {
             .unwrap()
     };
     let dead = runtime();
-    let (dir, calls) = dead.block_on(async {
-        let world = World::new().await;
+    let (place, calls) = dead.block_on(async {
+        let world = World::new(database).await;
         let mut calls = Vec::new();
         for i in 0..10 {
             calls.push(
@@ -46,12 +58,12 @@ fn a_process_that_dies_loses_nothing_that_it_accepted() {
             );
         }
         world.shared.wait_started("hold-0", 1).await;
-        (world.dir, calls)
+        (world.place, calls)
     });
     // Every task is dropped where it is, and with them every handle.
     drop(dead);
     runtime().block_on(async {
-        let world = World::open(dir, Duration::from_secs(600)).await;
+        let world = World::open(place, Duration::from_secs(600)).await;
         assert_eq!(world.operations.recover().await.unwrap(), 10);
         assert_eq!(
             world.operations.recover().await.unwrap(),
@@ -67,9 +79,10 @@ fn a_process_that_dies_loses_nothing_that_it_accepted() {
     });
 }
 
-#[tokio::test]
-async fn a_watcher_of_an_operation_that_stops_is_told_and_goes_on_after_the_start() {
-    let world = World::new().await;
+async fn a_watcher_of_an_operation_that_stops_is_told_and_goes_on_after_the_start(
+    database: Database,
+) {
+    let world = World::new(database).await;
     let call = world.accept("hold", "a").await;
     let uuid = call.uuid();
     world.shared.wait_started("hold", 1).await;
@@ -91,9 +104,8 @@ async fn a_watcher_of_an_operation_that_stops_is_told_and_goes_on_after_the_star
     assert!(matches!(last.unwrap().event, Some(Happened::Ended(_))));
 }
 
-#[tokio::test]
-async fn a_child_goes_on_in_the_queue_of_its_parent() {
-    let world = World::new().await.nested();
+async fn a_child_goes_on_in_the_queue_of_its_parent(database: Database) {
+    let world = World::new(database).await.nested();
     let outer = world.accept("nest", "a").await.uuid();
     world.shared.wait_started("hold-inner", 1).await;
     let world = world.restart().await;
@@ -104,9 +116,8 @@ async fn a_child_goes_on_in_the_queue_of_its_parent() {
     assert_eq!(world.count("operation").await, 2);
 }
 
-#[tokio::test]
-async fn it_belongs_to_the_trace_of_its_call_after_the_start_too() {
-    let world = World::new().await;
+async fn it_belongs_to_the_trace_of_its_call_after_the_start_too(database: Database) {
+    let world = World::new(database).await;
     let mut context = Context::of(AccountUuid::ADMIN);
     let trace: Arc<str> = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
     context.traceparent = Some(trace.clone());
@@ -121,9 +132,8 @@ async fn it_belongs_to_the_trace_of_its_call_after_the_start_too() {
     assert_eq!(ended.state(), OperationState::Succeeded);
 }
 
-#[tokio::test]
-async fn a_cancelled_one_that_had_no_log_ends_after_the_start() {
-    let world = World::new().await;
+async fn a_cancelled_one_that_had_no_log_ends_after_the_start(database: Database) {
+    let world = World::new(database).await;
     let uuid = world.accept("hold", "a").await.uuid();
     world.shared.wait_started("hold", 1).await;
     world.operations.cancel(uuid).await.unwrap();
@@ -132,9 +142,8 @@ async fn a_cancelled_one_that_had_no_log_ends_after_the_start() {
     assert!(world.shared.started.borrow().is_empty());
 }
 
-#[tokio::test]
-async fn without_its_handler_it_stays() {
-    let world = World::new().await;
+async fn without_its_handler_it_stays(database: Database) {
+    let world = World::new(database).await;
     let uuid = world.accept("hold", "a").await.uuid();
     world.operations.shutdown().await;
     let without = Operations::builder(world.store.clone(), Queues::default()).build();
@@ -146,9 +155,8 @@ async fn without_its_handler_it_stays() {
     assert_eq!(world.end(uuid).await.state(), OperationState::Succeeded);
 }
 
-#[tokio::test]
-async fn ended_operations_are_kept_for_a_while() {
-    let world = World::new().await;
+async fn ended_operations_are_kept_for_a_while(database: Database) {
+    let world = World::new(database).await;
     let wanted = CreateZoneRequest {
         name: "east".to_owned(),
         ..CreateZoneRequest::default()
@@ -167,9 +175,8 @@ async fn ended_operations_are_kept_for_a_while() {
     assert_ne!(again.uuid(), ended);
 }
 
-#[tokio::test]
-async fn many_are_purged_in_batches() {
-    let world = World::new().await;
+async fn many_are_purged_in_batches(database: Database) {
+    let world = World::new(database).await;
     let calls = (0..450).map(|i| world.accept("fail", if i % 2 == 0 { "a" } else { "b" }));
     for call in futures::future::join_all(calls).await {
         call.result().await.unwrap_err();

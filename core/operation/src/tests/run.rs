@@ -2,11 +2,28 @@
 
 use cairn_proto::operation::v1alpha1::OperationState;
 
+use cairn_testkit::{Database, on_both_databases};
+
 use super::*;
 
-#[tokio::test]
-async fn tasks_of_a_queue_run_in_the_order_of_acceptance() {
-    let world = World::new().await;
+on_both_databases!(
+    tasks_of_a_queue_run_in_the_order_of_acceptance,
+    one_that_waits_says_so_and_is_cancelled_at_once,
+    one_that_runs_hears_of_a_cancel,
+    a_run_that_finishes_first_wins,
+    a_cancel_of_nothing_is_not_found_and_of_an_ended_one_changes_nothing,
+    past_its_time_limit_it_is_not_started,
+    at_its_time_limit_a_run_is_dropped,
+    a_panic_ends_that_operation_and_nothing_else,
+    a_failure_is_told_in_full_now_and_later,
+    a_failed_finish_keeps_nothing,
+    a_call_made_for_a_run_enters_the_queue_that_it_holds,
+    a_watch_goes_on_where_it_was_cut,
+    a_watch_of_nothing_is_not_found,
+);
+
+async fn tasks_of_a_queue_run_in_the_order_of_acceptance(database: Database) {
+    let world = World::new(database).await;
     let mut calls = vec![world.accept("hold", "a").await];
     for i in 0..20 {
         calls.push(world.accept(&format!("n-{i}"), "a").await);
@@ -20,9 +37,8 @@ async fn tasks_of_a_queue_run_in_the_order_of_acceptance() {
     assert_eq!(*world.shared.started.borrow(), expected);
 }
 
-#[tokio::test]
-async fn one_that_waits_says_so_and_is_cancelled_at_once() {
-    let world = World::new().await;
+async fn one_that_waits_says_so_and_is_cancelled_at_once(database: Database) {
+    let world = World::new(database).await;
     let _first = world.accept("hold", "a").await;
     let waiting = world.accept("east", "a").await;
     let uuid = waiting.uuid();
@@ -48,9 +64,8 @@ async fn one_that_waits_says_so_and_is_cancelled_at_once() {
     assert_eq!(*world.shared.started.borrow(), ["hold"]);
 }
 
-#[tokio::test]
-async fn one_that_runs_hears_of_a_cancel() {
-    let world = World::new().await;
+async fn one_that_runs_hears_of_a_cancel(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("until-cancelled", "a").await;
     world.shared.wait_started("until-cancelled", 1).await;
     let uuid = call.uuid();
@@ -59,9 +74,8 @@ async fn one_that_runs_hears_of_a_cancel() {
     assert_eq!(world.end(uuid).await.state(), OperationState::Cancelled);
 }
 
-#[tokio::test]
-async fn a_run_that_finishes_first_wins() {
-    let world = World::new().await;
+async fn a_run_that_finishes_first_wins(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("hold", "a").await;
     world.shared.wait_started("hold", 1).await;
     world.operations.cancel(call.uuid()).await.unwrap();
@@ -69,9 +83,8 @@ async fn a_run_that_finishes_first_wins() {
     call.result().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_cancel_of_nothing_is_not_found_and_of_an_ended_one_changes_nothing() {
-    let world = World::new().await;
+async fn a_cancel_of_nothing_is_not_found_and_of_an_ended_one_changes_nothing(database: Database) {
+    let world = World::new(database).await;
     let missing = world.operations.cancel(OperationUuid::generate()).await;
     assert_eq!(missing.unwrap_err().code, ErrorCode::NotFound);
     let call = world.accept("east", "a").await;
@@ -82,9 +95,8 @@ async fn a_cancel_of_nothing_is_not_found_and_of_an_ended_one_changes_nothing() 
     assert_eq!(world.row(uuid).await, row);
 }
 
-#[tokio::test]
-async fn past_its_time_limit_it_is_not_started() {
-    let world = World::with_limit(Duration::ZERO).await;
+async fn past_its_time_limit_it_is_not_started(database: Database) {
+    let world = World::with_limit(database, Duration::ZERO).await;
     let call = world.accept("east", "a").await;
     let uuid = call.uuid();
     let fault = call.result().await.unwrap_err();
@@ -93,18 +105,16 @@ async fn past_its_time_limit_it_is_not_started() {
     assert!(world.shared.started.borrow().is_empty());
 }
 
-#[tokio::test]
-async fn at_its_time_limit_a_run_is_dropped() {
-    let world = World::with_limit(Duration::from_millis(400)).await;
+async fn at_its_time_limit_a_run_is_dropped(database: Database) {
+    let world = World::with_limit(database, Duration::from_millis(400)).await;
     let call = world.accept("hold", "a").await;
     let fault = call.result().await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::DeadlineExceeded);
     assert_eq!(world.count("zone").await, 0);
 }
 
-#[tokio::test]
-async fn a_panic_ends_that_operation_and_nothing_else() {
-    let world = World::new().await;
+async fn a_panic_ends_that_operation_and_nothing_else(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("panic", "a").await;
     let fault = call.result().await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::Internal);
@@ -112,9 +122,8 @@ async fn a_panic_ends_that_operation_and_nothing_else() {
     world.accept("east", "a").await.result().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_failure_is_told_in_full_now_and_later() {
-    let world = World::new().await;
+async fn a_failure_is_told_in_full_now_and_later(database: Database) {
+    let world = World::new(database).await;
     let wanted = CreateZoneRequest {
         name: "fail".to_owned(),
         ..CreateZoneRequest::default()
@@ -132,9 +141,8 @@ async fn a_failure_is_told_in_full_now_and_later() {
     assert_eq!(row.error_message.as_deref(), Some("no host has 4 GiB left"));
 }
 
-#[tokio::test]
-async fn a_failed_finish_keeps_nothing() {
-    let world = World::new().await;
+async fn a_failed_finish_keeps_nothing(database: Database) {
+    let world = World::new(database).await;
     let zone = request("east", "a").into_inner();
     let first = world
         .try_accept(tonic::Request::new(zone.clone()))
@@ -149,9 +157,8 @@ async fn a_failed_finish_keeps_nothing() {
     assert_eq!(world.count("zone").await, 1);
 }
 
-#[tokio::test]
-async fn a_call_made_for_a_run_enters_the_queue_that_it_holds() {
-    let world = World::new().await.nested();
+async fn a_call_made_for_a_run_enters_the_queue_that_it_holds(database: Database) {
+    let world = World::new(database).await.nested();
     let outer = world.accept("nest", "a").await;
     let next = world.accept("east", "a").await;
     let parent = outer.uuid();
@@ -171,9 +178,8 @@ async fn a_call_made_for_a_run_enters_the_queue_that_it_holds() {
     assert_eq!(children.len(), 1);
 }
 
-#[tokio::test]
-async fn a_watch_goes_on_where_it_was_cut() {
-    let world = World::new().await;
+async fn a_watch_goes_on_where_it_was_cut(database: Database) {
+    let world = World::new(database).await;
     let call = world.accept("hold", "a").await;
     let uuid = call.uuid();
     world.shared.wait_started("hold", 1).await;
@@ -201,9 +207,8 @@ async fn a_watch_goes_on_where_it_was_cut() {
     }
 }
 
-#[tokio::test]
-async fn a_watch_of_nothing_is_not_found() {
-    let world = World::new().await;
+async fn a_watch_of_nothing_is_not_found(database: Database) {
+    let world = World::new(database).await;
     let missing = world.operations.watch(OperationUuid::generate(), 0).await;
     assert_eq!(missing.err().unwrap().code, ErrorCode::NotFound);
 }

@@ -1,13 +1,23 @@
 //! What queries find.
 
 use cairn_proto::query::v1alpha1::{Operator::*, Query, SortDirection};
+use cairn_testkit::{Database, on_both_databases};
 use prost_reflect::DynamicMessage;
 
 use crate::{condition, found, having, resource, run, small_library};
 
-#[tokio::test]
-async fn each_operator_on_each_kind() {
-    let store = small_library().await;
+on_both_databases!(
+    each_operator_on_each_kind,
+    a_condition_on_those_who_refer_holds_if_it_does_for_one,
+    rows_come_in_order_and_in_pages,
+    a_row_is_skipped_once_however_many_refer_to_it,
+    the_count_is_of_all_that_fulfil_the_conditions,
+    only_the_fields_that_were_asked_for_are_filled,
+    the_longest_path_and_the_most_conditions_and_values_are_fine,
+);
+
+async fn each_operator_on_each_kind(database: Database) {
+    let store = small_library(database).await;
     for (field, operator, values, expected) in [
         ("name", Eq, &["Dune"][..], "a"),
         ("name", Eq, &["dune"], ""),
@@ -71,9 +81,8 @@ async fn each_operator_on_each_kind() {
     }
 }
 
-#[tokio::test]
-async fn a_condition_on_those_who_refer_holds_if_it_does_for_one() {
-    let store = small_library().await;
+async fn a_condition_on_those_who_refer_holds_if_it_does_for_one(database: Database) {
+    let store = small_library(database).await;
     for (conditions, expected) in [
         (vec![], "ns"),
         (vec![condition("books.pages", Gt, &["400"])], "s"),
@@ -103,9 +112,8 @@ async fn a_condition_on_those_who_refer_holds_if_it_does_for_one() {
     }
 }
 
-#[tokio::test]
-async fn rows_come_in_order_and_in_pages() {
-    let store = small_library().await;
+async fn rows_come_in_order_and_in_pages(database: Database) {
+    let store = small_library(database).await;
     let (asc, desc) = (SortDirection::Asc, SortDirection::Desc);
     for (sort_by, direction, start, limit, expected) in [
         // Without a time first, the same time by uuid.
@@ -131,9 +139,8 @@ async fn rows_come_in_order_and_in_pages() {
     }
 }
 
-#[tokio::test]
-async fn a_row_is_skipped_once_however_many_refer_to_it() {
-    let store = small_library().await;
+async fn a_row_is_skipped_once_however_many_refer_to_it(database: Database) {
+    let store = small_library(database).await;
     for (start, expected) in [(0, "ns"), (1, "s"), (2, "")] {
         let query = Query {
             sort_by: "uuid".to_owned(),
@@ -144,9 +151,8 @@ async fn a_row_is_skipped_once_however_many_refer_to_it() {
     }
 }
 
-#[tokio::test]
-async fn the_count_is_of_all_that_fulfil_the_conditions() {
-    let store = small_library().await;
+async fn the_count_is_of_all_that_fulfil_the_conditions(database: Database) {
+    let store = small_library(database).await;
     let lent = having([condition("lentTo", IsNotNull, &[])]);
     for (query, rows, total) in [
         (lent.clone(), 2, None),
@@ -183,9 +189,8 @@ async fn the_count_is_of_all_that_fulfil_the_conditions() {
     }
 }
 
-#[tokio::test]
-async fn only_the_fields_that_were_asked_for_are_filled() {
-    let store = small_library().await;
+async fn only_the_fields_that_were_asked_for_are_filled(database: Database) {
+    let store = small_library(database).await;
     let book = resource(&store, "book");
     for (fields, expected) in [
         (
@@ -224,9 +229,8 @@ async fn only_the_fields_that_were_asked_for_are_filled() {
     }
 }
 
-#[tokio::test]
-async fn the_longest_path_and_the_most_conditions_and_values_are_fine() {
-    let store = small_library().await;
+async fn the_longest_path_and_the_most_conditions_and_values_are_fine(database: Database) {
+    let store = small_library(database).await;
     let there_and_back = "sequel.original.".repeat(16) + "name";
     let values = (1..1_000).map(|n| n.to_string());
     let values = values.chain(["Dune".to_owned()]).collect();

@@ -18,7 +18,7 @@ use cairn_proto::{
 };
 use cairn_query::{Found, QueryError, query};
 use cairn_store::StoreError;
-use cairn_testkit::{TestStore, proto_set, tables_of};
+use cairn_testkit::{Database, TestStore, proto_set, tables_of};
 use prost_reflect::DynamicMessage;
 use serde_json::{Deserializer, Value, json};
 
@@ -73,11 +73,11 @@ message Book {
 "#;
 
 /// A database with shelves and books, and nothing of Cairn's own.
-async fn library() -> TestStore {
+async fn library(database: Database) -> TestStore {
     let catalog = Arc::new(Catalog::with(&[&proto_set(LIBRARY)]).unwrap());
     let nouns = ["book-shelf", "book"];
     let tables = tables_of(nouns.map(|noun| &**catalog.resource(noun).unwrap()));
-    TestStore::with(catalog, &[tables]).await
+    TestStore::with(database, catalog, &[tables]).await
 }
 
 fn resource(store: &TestStore, noun: &str) -> Arc<ResourceType> {
@@ -145,8 +145,8 @@ fn having(conditions: impl Into<Vec<Condition>>) -> Query {
 }
 
 /// Two shelves and four books; `d` stands nowhere.
-async fn small_library() -> TestStore {
-    let store = library().await;
+async fn small_library(database: Database) -> TestStore {
+    let store = library(database).await;
     fill(
         &store,
         vec![

@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use cairn_proto::query::v1alpha1::{Condition, Operator, Operator::*, Query, SortDirection};
+use cairn_testkit::{Database, on_both_databases};
 use proptest::{
     collection::vec,
     prelude::{Strategy, any, prop_assert_eq},
@@ -26,6 +27,8 @@ enum Cell {
 }
 
 use Cell::{Bool, Double, Genre, Int, Null, Text, Time};
+
+on_both_databases!(blocking: random_queries_find_what_a_simple_evaluator_finds);
 
 /// A field and the few values it has, so that conditions often hold.
 type Domain = (&'static str, &'static [Cell]);
@@ -263,10 +266,9 @@ fn json_of(row: &Row) -> serde_json::Value {
     object.into()
 }
 
-#[test]
-fn random_queries_find_what_a_simple_evaluator_finds() {
+fn random_queries_find_what_a_simple_evaluator_finds(database: Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = runtime.block_on(library());
+    let store = runtime.block_on(library(database));
     let mut runner = TestRunner::new(Config {
         cases: 200,
         failure_persistence: None,

@@ -5,9 +5,16 @@ use cairn_proto::{
     query::v1alpha1::{Condition, Operator, Operator::*, Query},
 };
 use cairn_store::StoreError;
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::{Coded as _, ErrorCode};
 
 use crate::{condition, having, run, small_library};
+
+on_both_databases!(
+    a_wrong_query_is_told_what_would_be_right,
+    everything_that_is_wrong_is_told_at_once,
+    a_resource_without_a_table_here_is_named,
+);
 
 fn field(name: &str) -> Query {
     having([condition(name, Eq, &["x"])])
@@ -17,9 +24,8 @@ fn compared(name: &str, operator: Operator, values: &[&str]) -> Query {
     having([condition(name, operator, values)])
 }
 
-#[tokio::test]
-async fn a_wrong_query_is_told_what_would_be_right() {
-    let store = small_library().await;
+async fn a_wrong_query_is_told_what_would_be_right(database: Database) {
+    let store = small_library(database).await;
     let long = "x".repeat(1_001);
     let deep = "sequel.".repeat(33) + "name";
     let cases = [
@@ -190,9 +196,8 @@ async fn a_wrong_query_is_told_what_would_be_right() {
     }
 }
 
-#[tokio::test]
-async fn everything_that_is_wrong_is_told_at_once() {
-    let store = small_library().await;
+async fn everything_that_is_wrong_is_told_at_once(database: Database) {
+    let store = small_library(database).await;
     let query = Query {
         limit: Some(20_000),
         ..having([
@@ -214,9 +219,8 @@ async fn everything_that_is_wrong_is_told_at_once() {
     );
 }
 
-#[tokio::test]
-async fn a_resource_without_a_table_here_is_named() {
-    let store = small_library().await;
+async fn a_resource_without_a_table_here_is_named(database: Database) {
+    let store = small_library(database).await;
     let error = run(&store, "zone", &Query::default()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Store);
     let cause = std::error::Error::source(&error).unwrap();

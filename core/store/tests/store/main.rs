@@ -5,6 +5,7 @@
     reason = "tests; clippy excuses only what stands in the test functions themselves"
 )]
 
+mod going;
 mod opening;
 mod rows;
 mod writing;
@@ -15,13 +16,13 @@ use cairn_proto::{
     compute::v1alpha1::{Cluster, Zone},
     meta::{Catalog, Resource},
 };
-use cairn_testkit::{TestStore, tables_of};
+use cairn_testkit::{Database, TestStore, tables_of};
 
 /// A store with tables for the built-in resources.
-async fn built_in() -> TestStore {
+async fn built_in(database: Database) -> TestStore {
     let catalog = Catalog::built_in();
     let tables = tables_of(catalog.resources().map(|resource| &**resource));
-    TestStore::with(Arc::clone(&catalog), &[tables]).await
+    TestStore::with(database, Arc::clone(&catalog), &[tables]).await
 }
 
 fn zone(uuid: &str) -> Zone {

@@ -1,13 +1,20 @@
 //! Opening a database: the lock, migrations, and the comparison with the descriptors.
 
-use std::{error::Error as _, path::Path, sync::Arc};
+use std::{error::Error as _, sync::Arc};
 
 use cairn_proto::meta::Catalog;
 use cairn_store::{Migration, Store, StoreConfig, StoreError};
-use cairn_testkit::tables_of;
+use cairn_testkit::{Database, TestDatabase, on_both_databases, tables_of};
 use cairn_types::{Coded as _, ErrorCode};
 
 use crate::built_in;
+
+on_both_databases!(
+    migrations_are_applied_once_and_must_stay_as_they_are,
+    a_migration_that_fails_leaves_nothing,
+    tables_made_from_descriptors_fit_them,
+    a_table_that_does_not_fit_its_descriptor_is_told,
+);
 
 fn migration(number: u32, sql: &'static str) -> Migration {
     Migration {
@@ -18,14 +25,13 @@ fn migration(number: u32, sql: &'static str) -> Migration {
     }
 }
 
-async fn open(directory: &Path, migrations: &[Migration]) -> Result<Store, StoreError> {
-    let config = StoreConfig::new(directory);
-    Store::open(&config, Catalog::built_in(), migrations).await
+async fn open(config: &StoreConfig, migrations: &[Migration]) -> Result<Store, StoreError> {
+    Store::open(config, Catalog::built_in(), migrations).await
 }
 
 /// Opens, closes, and tells the error.
-async fn problem(directory: &Path, migrations: &[Migration]) -> Option<String> {
-    match open(directory, migrations).await {
+async fn problem(config: &StoreConfig, migrations: &[Migration]) -> Option<String> {
+    match open(config, migrations).await {
         Ok(store) => {
             store.close().await;
             None
@@ -41,15 +47,16 @@ async fn problem(directory: &Path, migrations: &[Migration]) -> Option<String> {
 async fn a_directory_has_one_store_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("made/on/the/way");
-    let first = open(&path, &[]).await.unwrap();
-    let second = problem(&path, &[]).await.unwrap();
+    let config = StoreConfig::new(&path);
+    let first = open(&config, &[]).await.unwrap();
+    let second = problem(&config, &[]).await.unwrap();
     let expected = format!(
         "data directory {} is in use by another process",
         path.display()
     );
     assert!(second.starts_with(&expected), "{second}");
     first.close().await;
-    assert_eq!(problem(&path, &[]).await, None);
+    assert_eq!(problem(&config, &[]).await, None);
 }
 
 #[tokio::test]
@@ -57,7 +64,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = open(&file, &[]).await.unwrap_err();
+    let error = open(&StoreConfig::new(&file), &[]).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("use data directory {}", file.display())
@@ -65,18 +72,17 @@ async fn a_directory_that_cannot_be_made_is_named() {
     assert!(error.source().is_some());
 }
 
-#[tokio::test]
-async fn migrations_are_applied_once_and_must_stay_as_they_are() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path();
+async fn migrations_are_applied_once_and_must_stay_as_they_are(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let config = &place.config();
     let one = migration(
         1,
         "CREATE TABLE apple (n BIGINT); INSERT INTO apple VALUES (1);",
     );
     let two = migration(2, "INSERT INTO apple VALUES (2)");
-    assert_eq!(problem(path, &[one]).await, None);
-    assert_eq!(problem(path, &[one, two]).await, None);
-    let store = open(path, &[one, two]).await.unwrap();
+    assert_eq!(problem(config, &[one]).await, None);
+    assert_eq!(problem(config, &[one, two]).await, None);
+    let store = open(config, &[one, two]).await.unwrap();
     let rows = store
         .rows("SELECT COUNT(*) FROM apple", Vec::new())
         .await
@@ -98,33 +104,31 @@ async fn migrations_are_applied_once_and_must_stay_as_they_are() {
             "migration fruit 4 apples: its number should be 3",
         ),
     ] {
-        let found = problem(path, &migrations).await.unwrap();
+        let found = problem(config, &migrations).await.unwrap();
         assert!(found.starts_with(expected), "{found}");
     }
 }
 
-#[tokio::test]
-async fn a_migration_that_fails_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path();
+async fn a_migration_that_fails_leaves_nothing(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let config = &place.config();
     let broken = migration(
         1,
         "CREATE TABLE apple (n BIGINT); INSERT INTO pear VALUES (1)",
     );
-    let found = problem(path, &[broken]).await.unwrap();
+    let found = problem(config, &[broken]).await.unwrap();
     assert_eq!(
         found,
         "migration fruit 1 apples: it failed and was rolled back"
     );
     assert_eq!(
-        problem(path, &[migration(1, "CREATE TABLE apple (n BIGINT)")]).await,
+        problem(config, &[migration(1, "CREATE TABLE apple (n BIGINT)")]).await,
         None
     );
 }
 
-#[tokio::test]
-async fn tables_made_from_descriptors_fit_them() {
-    let store = built_in().await;
+async fn tables_made_from_descriptors_fit_them(database: Database) {
+    let store = built_in(database).await;
     assert_eq!(store.schema_problems().await.unwrap(), [""; 0]);
     assert_eq!(
         store.resources().count(),
@@ -132,8 +136,7 @@ async fn tables_made_from_descriptors_fit_them() {
     );
 }
 
-#[tokio::test]
-async fn a_table_that_does_not_fit_its_descriptor_is_told() {
+async fn a_table_that_does_not_fit_its_descriptor_is_told(database: Database) {
     let catalog = Catalog::built_in();
     let mut tables = tables_of([&**catalog.resource("zone").unwrap()]);
     let sql = tables.sql;
@@ -147,11 +150,8 @@ async fn a_table_that_does_not_fit_its_descriptor_is_told() {
         assert!(sql.contains(from), "{from} in {sql}");
         tables.sql = tables.sql.replacen(from, to, 1).leak();
     }
-    let directory = tempfile::tempdir().unwrap();
-    let config = StoreConfig::new(directory.path());
-    let store = Store::open(&config, Arc::clone(&catalog), &[tables])
-        .await
-        .unwrap();
+    let place = TestDatabase::new(database).await;
+    let store = place.open(Arc::clone(&catalog), &[tables]).await;
     assert_eq!(
         store.schema_problems().await.unwrap(),
         [

@@ -5,9 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_proto::meta::{Catalog, ResourceType};
 use cairn_store::StoreError;
-use cairn_testkit::{TestStore, proto_set, tables_of};
+use cairn_testkit::{Database, TestStore, on_both_databases, proto_set, tables_of};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, Value};
+
+on_both_databases!(
+    every_kind_comes_back_as_it_went,
+    the_columns_are_what_people_and_indexes_want,
+    what_would_be_lost_is_refused,
+    a_message_known_at_run_time_only_is_changed_and_deleted,
+);
 
 /// A field of every kind, plain and optional; one has a name that SQL has other uses for.
 const THING: &str = r#"
@@ -54,10 +61,10 @@ message Thing {
 }
 "#;
 
-async fn things() -> (TestStore, Arc<ResourceType>) {
+async fn things(database: Database) -> (TestStore, Arc<ResourceType>) {
     let catalog = Arc::new(Catalog::with(&[&proto_set(THING)]).unwrap());
     let thing = Arc::clone(catalog.resource("thing").unwrap());
-    let store = TestStore::with(catalog, &[tables_of([&*thing])]).await;
+    let store = TestStore::with(database, catalog, &[tables_of([&*thing])]).await;
     assert_eq!(store.schema_problems().await.unwrap(), [""; 0]);
     (store, thing)
 }
@@ -92,9 +99,8 @@ fn time(thing: &ResourceType, seconds: i64, nanos: i32) -> Value {
     Value::Message(time)
 }
 
-#[tokio::test]
-async fn every_kind_comes_back_as_it_went() {
-    let (store, thing) = things().await;
+async fn every_kind_comes_back_as_it_went(database: Database) {
+    let (store, thing) = things(database).await;
     let kinds = |name: &'static str| {
         // Those of a kind, with what is most and least of it, or its default.
         let values: Vec<Value> = match name {
@@ -144,9 +150,8 @@ async fn every_kind_comes_back_as_it_went() {
     }
 }
 
-#[tokio::test]
-async fn the_columns_are_what_people_and_indexes_want() {
-    let (store, thing) = things().await;
+async fn the_columns_are_what_people_and_indexes_want(database: Database) {
+    let (store, thing) = things(database).await;
     let with = [
         ("colour", Value::EnumNumber(-7)),
         ("flag", Value::Bool(true)),
@@ -180,9 +185,8 @@ async fn the_columns_are_what_people_and_indexes_want() {
     assert_eq!(rows[0].opt_text(1).unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_would_be_lost_is_refused() {
-    let (store, thing) = things().await;
+async fn what_would_be_lost_is_refused(database: Database) {
+    let (store, thing) = things(database).await;
     for (field, value, problem) in [
         (
             "size",
@@ -252,9 +256,8 @@ async fn what_would_be_lost_is_refused() {
     );
 }
 
-#[tokio::test]
-async fn a_message_known_at_run_time_only_is_changed_and_deleted() {
-    let (store, thing) = things().await;
+async fn a_message_known_at_run_time_only_is_changed_and_deleted(database: Database) {
+    let (store, thing) = things(database).await;
     insert(&store, &thing, message(&thing, &[])).await.unwrap();
     let resource = Arc::clone(&thing);
     let outcome = store.write(move |tx| {

@@ -2,9 +2,21 @@
 
 use cairn_proto::compute::v1alpha1::{Cluster, Zone};
 use cairn_store::{Store, StoreError, Tx, Value};
+use cairn_testkit::{Database, on_both_databases};
 use futures::{FutureExt as _, future::join_all};
 
 use crate::{built_in, cluster, zone};
+
+on_both_databases!(
+    an_error_or_a_panic_undoes_its_own_write_only,
+    a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after,
+    a_statement_that_fails_leaves_its_write_usable,
+    a_write_whose_caller_left_before_it_began_is_not_made,
+    what_waits_is_written_before_the_store_closes,
+    a_row_lives_from_insert_to_delete,
+    those_who_refer_are_counted_by_noun,
+);
+on_both_databases!(multi_thread: no_increment_of_200_writers_is_lost);
 
 async fn add_one(tx: &mut Tx) -> Result<i64, StoreError> {
     let rows = tx.rows("SELECT value FROM counter", Vec::new()).await?;
@@ -44,9 +56,8 @@ async fn add_then(
         .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_increment_of_200_writers_is_lost() {
-    let store = built_in().await;
+async fn no_increment_of_200_writers_is_lost(database: Database) {
+    let store = built_in(database).await;
     counter(&store).await;
     let mut seen: Vec<_> = join_all((0..200).map(|_| add_then(&store, Ok)))
         .await
@@ -59,9 +70,8 @@ async fn no_increment_of_200_writers_is_lost() {
 }
 
 /// On one thread, all of a `join_all` wait before the writer gets its turn: they are one batch.
-#[tokio::test]
-async fn an_error_or_a_panic_undoes_its_own_write_only() {
-    let store = built_in().await;
+async fn an_error_or_a_panic_undoes_its_own_write_only(database: Database) {
+    let store = built_in(database).await;
     counter(&store).await;
     let ends: [fn(i64) -> Result<i64, StoreError>; 3] = [
         Ok,
@@ -100,9 +110,8 @@ async fn lose_the_transaction(store: &Store) -> Result<i64, StoreError> {
     lost.await
 }
 
-#[tokio::test]
-async fn a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after() {
-    let store = built_in().await;
+async fn a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after(database: Database) {
+    let store = built_in(database).await;
     counter(&store).await;
     for _ in 0..2 {
         let outcomes = futures::join!(
@@ -120,17 +129,14 @@ async fn a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after() {
     assert_eq!(add_then(&store, Ok).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn a_statement_that_fails_leaves_its_write_usable() {
-    let store = built_in().await;
+async fn a_statement_that_fails_leaves_its_write_usable(database: Database) {
+    let store = built_in(database).await;
     let outcome = store.write(|tx| {
         Box::pin(async move {
             tx.insert(&zone("a")).await?;
             let twice = tx.insert(&zone("a")).await.unwrap_err();
-            assert_eq!(
-                twice.to_string(),
-                "there is zone a already (UNIQUE constraint failed: zone.uuid)"
-            );
+            let words = twice.to_string();
+            assert!(words.starts_with("there is zone a already ("), "{words}");
             let wrong = tx
                 .execute("INSERT INTO nothing VALUES (1)", Vec::new())
                 .await;
@@ -146,18 +152,16 @@ async fn a_statement_that_fails_leaves_its_write_usable() {
     assert_eq!(zones, [zone("a"), zone("b")]);
 }
 
-#[tokio::test]
-async fn a_write_whose_caller_left_before_it_began_is_not_made() {
-    let store = built_in().await;
+async fn a_write_whose_caller_left_before_it_began_is_not_made(database: Database) {
+    let store = built_in(database).await;
     counter(&store).await;
     let write = add_then(&store, Ok);
     assert!(write.now_or_never().is_none(), "it waits for the writer");
     assert_eq!(add_then(&store, Ok).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn what_waits_is_written_before_the_store_closes() {
-    let store = built_in().await;
+async fn what_waits_is_written_before_the_store_closes(database: Database) {
+    let store = built_in(database).await;
     counter(&store).await;
     let (outcomes, ()) = futures::join!(
         join_all((0..50).map(|_| add_then(&store, Ok))),
@@ -174,9 +178,8 @@ async fn what_waits_is_written_before_the_store_closes() {
     ));
 }
 
-#[tokio::test]
-async fn a_row_lives_from_insert_to_delete() {
-    let store = built_in().await;
+async fn a_row_lives_from_insert_to_delete(database: Database) {
+    let store = built_in(database).await;
     let outcome = store.write(|tx| {
         Box::pin(async move {
             assert!(!tx.update(&zone("a")).await?);
@@ -195,9 +198,8 @@ async fn a_row_lives_from_insert_to_delete() {
     assert_eq!(outcome.await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn those_who_refer_are_counted_by_noun() {
-    let store = built_in().await;
+async fn those_who_refer_are_counted_by_noun(database: Database) {
+    let store = built_in(database).await;
     let outcome = store.write(|tx| {
         Box::pin(async move {
             tx.insert(&zone("a")).await?;

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use cairn_testkit::{Database, on_both_databases};
+
 use super::*;
 
-#[tokio::test]
-async fn the_lowest_free_address_is_next_whatever_came_and_went() {
-    let fixture = Fixture::new().await;
+on_both_databases!(
+    the_lowest_free_address_is_next_whatever_came_and_went,
+    an_address_is_on_a_wire_once,
+);
+
+async fn the_lowest_free_address_is_next_whatever_came_and_went(database: Database) {
+    let fixture = Fixture::new(database).await;
     let network = fixture.l3_network(&fixture.l2_network("eth0").await).await;
     // Two that touch and one apart: what is free never joins over the end of a range.
     for (start, end) in [(10, 14), (15, 19), (30, 33)] {
@@ -56,9 +62,8 @@ async fn the_lowest_free_address_is_next_whatever_came_and_went() {
     assert_eq!(firsts, whole);
 }
 
-#[tokio::test]
-async fn an_address_is_on_a_wire_once() {
-    let fixture = Fixture::new().await;
+async fn an_address_is_on_a_wire_once(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let (one, beside) = (
         fixture.l3_network(&carrier).await,

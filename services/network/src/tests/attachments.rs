@@ -7,9 +7,19 @@ use cairn_proto::network::{
         DetachL2NetworkFromClusterRequest,
     },
 };
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 
 use super::*;
+
+on_both_databases!(
+    wrong_fields_are_named,
+    a_network_is_attached_once_and_in_its_zone,
+    an_interface_of_a_cluster_carries_one_network,
+    nics_keep_their_network_attached,
+    a_host_that_gets_no_bridge_fails_the_attachment,
+    clusters_are_those_that_have_every_network,
+);
 
 async fn attach(fixture: &Fixture, network: &L2Network, cluster: &str) -> Result<L2Network, Fault> {
     let request = AttachL2NetworkToClusterRequest {
@@ -38,9 +48,8 @@ async fn clusters(fixture: &Fixture, networks: &[&L3Network]) -> Result<Vec<Stri
     Ok(found.cluster_uuids)
 }
 
-#[tokio::test]
-async fn wrong_fields_are_named() {
-    let fixture = Fixture::new().await;
+async fn wrong_fields_are_named(database: Database) {
+    let fixture = Fixture::new(database).await;
     let request = CreateL2NetworkRequest {
         name: "wire".to_owned(),
         zone_uuid: fixture.zone.clone(),
@@ -63,9 +72,8 @@ async fn wrong_fields_are_named() {
     assert_eq!(fields, expected);
 }
 
-#[tokio::test]
-async fn a_network_is_attached_once_and_in_its_zone() {
-    let fixture = Fixture::new().await;
+async fn a_network_is_attached_once_and_in_its_zone(database: Database) {
+    let fixture = Fixture::new(database).await;
     let network = fixture.l2_network("eth0").await;
     for _ in 0..2 {
         attach(&fixture, &network, &fixture.cluster).await.unwrap();
@@ -88,9 +96,8 @@ async fn a_network_is_attached_once_and_in_its_zone() {
     ended(fixture.l2.delete_l2_network(delete)).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_interface_of_a_cluster_carries_one_network() {
-    let fixture = Fixture::new().await;
+async fn an_interface_of_a_cluster_carries_one_network(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (one, two) = (
         fixture.l2_network("eth0").await,
         fixture.l2_network("eth0").await,
@@ -110,9 +117,8 @@ async fn an_interface_of_a_cluster_carries_one_network() {
     attach(&fixture, &two, &fixture.cluster).await.unwrap();
 }
 
-#[tokio::test]
-async fn nics_keep_their_network_attached() {
-    let fixture = Fixture::new().await;
+async fn nics_keep_their_network_attached(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let network = fixture.l3_network(&carrier).await;
     fixture
@@ -132,9 +138,8 @@ async fn nics_keep_their_network_attached() {
     assert_eq!(fixture.count("cluster_bridge").await, 0);
 }
 
-#[tokio::test]
-async fn a_host_that_gets_no_bridge_fails_the_attachment() {
-    let fixture = Fixture::new().await;
+async fn a_host_that_gets_no_bridge_fails_the_attachment(database: Database) {
+    let fixture = Fixture::new(database).await;
     let host = fixture.host().await;
     let (network, other) = (
         fixture.l2_network("eth0").await,
@@ -159,9 +164,8 @@ async fn a_host_that_gets_no_bridge_fails_the_attachment() {
     assert_eq!(fault.code, ErrorCode::AgentUnreachable);
 }
 
-#[tokio::test]
-async fn clusters_are_those_that_have_every_network() {
-    let fixture = Fixture::new().await;
+async fn clusters_are_those_that_have_every_network(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (one, two) = (
         fixture.l2_network("eth0").await,
         fixture.l2_network("eth1").await,

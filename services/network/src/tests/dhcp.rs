@@ -2,10 +2,17 @@
 
 use cairn_agent_protocol::ApplyDhcp;
 use cairn_proto::network::v1alpha1::DeleteIpRangeRequest;
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 
 use super::*;
 use crate::dhcp::rows::{self, Lease};
+
+on_both_databases!(
+    each_revision_is_all_of_it_and_addresses_come_back_with_the_last,
+    networks_on_one_wire_are_subnets_of_one_bridge,
+    a_server_needs_an_address_and_keeps_its_range,
+);
 
 impl Fixture {
     async fn lease(&self, network: &L3Network, vm: &str) -> Lease {
@@ -59,9 +66,8 @@ fn served(command: &ApplyDhcp) -> Vec<(&str, Vec<&str>)> {
     subnets.collect()
 }
 
-#[tokio::test]
-async fn each_revision_is_all_of_it_and_addresses_come_back_with_the_last() {
-    let fixture = Fixture::new().await;
+async fn each_revision_is_all_of_it_and_addresses_come_back_with_the_last(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let network = fixture.l3_network(&carrier).await;
     fixture
@@ -104,9 +110,8 @@ async fn each_revision_is_all_of_it_and_addresses_come_back_with_the_last() {
     assert_eq!(free[0], ("10.0.0.13".to_owned(), "10.0.0.13".to_owned()));
 }
 
-#[tokio::test]
-async fn networks_on_one_wire_are_subnets_of_one_bridge() {
-    let fixture = Fixture::new().await;
+async fn networks_on_one_wire_are_subnets_of_one_bridge(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let one = fixture.l3_network(&carrier).await;
     let two = fixture.l3_network(&carrier).await;
@@ -126,9 +131,8 @@ async fn networks_on_one_wire_are_subnets_of_one_bridge() {
     assert_eq!(served(&wanted[0]), expected);
 }
 
-#[tokio::test]
-async fn a_server_needs_an_address_and_keeps_its_range() {
-    let fixture = Fixture::new().await;
+async fn a_server_needs_an_address_and_keeps_its_range(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let network = fixture.l3_network(&carrier).await;
     fixture

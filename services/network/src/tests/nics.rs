@@ -6,14 +6,22 @@ use cairn_proto::network::{
     internal::v1alpha1::ListNicsRequest,
     v1alpha1::{DeleteIpRangeRequest, UpdateL3NetworkRequest},
 };
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 use futures::future::join_all;
 
 use super::*;
 
-#[tokio::test]
-async fn many_at_once_get_an_address_each_and_give_all_back() {
-    let fixture = Fixture::new().await;
+on_both_databases!(
+    many_at_once_get_an_address_each_and_give_all_back,
+    a_repeat_gets_the_same_nic,
+    a_virtual_machine_has_its_nics_in_order,
+    a_disabled_or_empty_network_gives_no_address,
+    a_range_goes_when_no_nic_has_its_addresses,
+);
+
+async fn many_at_once_get_an_address_each_and_give_all_back(database: Database) {
+    let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let network = fixture.l3_network(&carrier).await;
     fixture
@@ -71,9 +79,8 @@ async fn many_at_once_get_an_address_each_and_give_all_back() {
     assert_eq!(fixture.count("vm_nic").await, 0);
 }
 
-#[tokio::test]
-async fn a_repeat_gets_the_same_nic() {
-    let fixture = Fixture::new().await;
+async fn a_repeat_gets_the_same_nic(database: Database) {
+    let fixture = Fixture::new(database).await;
     let network = fixture.l3_network(&fixture.l2_network("eth0").await).await;
     let range = fixture
         .range(&network, "10.0.0.10", "10.0.0.20")
@@ -95,9 +102,8 @@ async fn a_repeat_gets_the_same_nic() {
     );
 }
 
-#[tokio::test]
-async fn a_virtual_machine_has_its_nics_in_order() {
-    let fixture = Fixture::new().await;
+async fn a_virtual_machine_has_its_nics_in_order(database: Database) {
+    let fixture = Fixture::new(database).await;
     let vm_instance_uuid = uuid();
     for (device_index, interface) in [(1, "eth1"), (0, "enx001122334455")] {
         let network = fixture
@@ -132,9 +138,8 @@ async fn a_virtual_machine_has_its_nics_in_order() {
     assert_eq!(seen, [("nic-0", long.as_str()), ("nic-1", "br_eth1")]);
 }
 
-#[tokio::test]
-async fn a_disabled_or_empty_network_gives_no_address() {
-    let fixture = Fixture::new().await;
+async fn a_disabled_or_empty_network_gives_no_address(database: Database) {
+    let fixture = Fixture::new(database).await;
     let network = fixture.l3_network(&fixture.l2_network("eth0").await).await;
     let fault = fixture
         .allocate(fixture.allocation(&network))
@@ -174,9 +179,8 @@ async fn a_disabled_or_empty_network_gives_no_address() {
     assert_eq!(fields, ["vm_instance_uuid", "account_uuid"]);
 }
 
-#[tokio::test]
-async fn a_range_goes_when_no_nic_has_its_addresses() {
-    let fixture = Fixture::new().await;
+async fn a_range_goes_when_no_nic_has_its_addresses(database: Database) {
+    let fixture = Fixture::new(database).await;
     let network = fixture.l3_network(&fixture.l2_network("eth0").await).await;
     let range = fixture
         .range(&network, "10.0.0.10", "10.0.0.20")

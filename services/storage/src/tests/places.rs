@@ -4,9 +4,16 @@ use cairn_proto::storage::{
     internal::v1alpha1::{GetPlacesRequest, GetPlacesResponse},
     v1alpha1::{UpdateImageRequest, UpdatePrimaryStorageRequest},
 };
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 
 use super::*;
+
+on_both_databases!(
+    places_are_enabled_large_enough_and_the_largest_is_first,
+    a_volume_goes_where_most_is_left,
+    a_disabled_image_makes_no_volumes,
+);
 
 async fn places(fixture: &Fixture, image: &Image) -> Result<GetPlacesResponse, Fault> {
     let image_uuid = image.uuid.clone();
@@ -17,9 +24,8 @@ async fn places(fixture: &Fixture, image: &Image) -> Result<GetPlacesResponse, F
     found.map_err(|status| Fault::from_status(&status))
 }
 
-#[tokio::test]
-async fn places_are_enabled_large_enough_and_the_largest_is_first() {
-    let fixture = Fixture::new().await;
+async fn places_are_enabled_large_enough_and_the_largest_is_first(database: Database) {
+    let fixture = Fixture::new(database).await;
     let image = fixture.image(10 * GIB).await;
     let (small, large) = (fixture.host().await, fixture.host().await);
     let (one, two) = (fixture.storage().await, fixture.storage().await);
@@ -71,9 +77,8 @@ async fn places_are_enabled_large_enough_and_the_largest_is_first() {
     );
 }
 
-#[tokio::test]
-async fn a_volume_goes_where_most_is_left() {
-    let fixture = Fixture::new().await;
+async fn a_volume_goes_where_most_is_left(database: Database) {
+    let fixture = Fixture::new(database).await;
     let image = fixture.image(10 * GIB).await;
     let host = fixture.host().await;
     let (one, two) = (fixture.storage().await, fixture.storage().await);
@@ -104,9 +109,8 @@ async fn a_volume_goes_where_most_is_left() {
     assert_eq!(fault.message, expected);
 }
 
-#[tokio::test]
-async fn a_disabled_image_makes_no_volumes() {
-    let fixture = Fixture::new().await;
+async fn a_disabled_image_makes_no_volumes(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     fixture.learn(&storage, host, 50 * GIB, 50 * GIB).await;
     let image = fixture.image(GIB).await;

@@ -5,9 +5,17 @@ use cairn_proto::storage::v1alpha1::{
     DeleteImageRequest, DeletePrimaryStorageRequest, DetachPrimaryStorageFromClusterRequest,
     ImageCache, PrimaryStorageType,
 };
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 
 use super::*;
+
+on_both_databases!(
+    wrong_fields_are_named,
+    a_storage_is_attached_once_and_in_its_zone,
+    a_host_that_cannot_say_what_it_has_fails_the_attachment,
+    volumes_keep_their_storage_and_their_image,
+);
 
 fn attach(storage: &PrimaryStorage, cluster: &str) -> AttachPrimaryStorageToClusterRequest {
     AttachPrimaryStorageToClusterRequest {
@@ -23,9 +31,8 @@ fn detach(storage: &PrimaryStorage, cluster: &str) -> DetachPrimaryStorageFromCl
     }
 }
 
-#[tokio::test]
-async fn wrong_fields_are_named() {
-    let fixture = Fixture::new().await;
+async fn wrong_fields_are_named(database: Database) {
+    let fixture = Fixture::new(database).await;
     let create = CreatePrimaryStorageRequest {
         name: "pool".to_owned(),
         zone_uuid: fixture.zone.clone(),
@@ -80,9 +87,8 @@ async fn wrong_fields_are_named() {
     }
 }
 
-#[tokio::test]
-async fn a_storage_is_attached_once_and_in_its_zone() {
-    let fixture = Fixture::new().await;
+async fn a_storage_is_attached_once_and_in_its_zone(database: Database) {
+    let fixture = Fixture::new(database).await;
     let storage = fixture.storage().await;
     for _ in 0..2 {
         let request = attach(&storage, &fixture.cluster);
@@ -126,9 +132,8 @@ async fn a_storage_is_attached_once_and_in_its_zone() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn a_host_that_cannot_say_what_it_has_fails_the_attachment() {
-    let fixture = Fixture::new().await;
+async fn a_host_that_cannot_say_what_it_has_fails_the_attachment(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     let request = attach(&storage, &fixture.cluster);
     let fault = ended(fixture.storages.attach_primary_storage_to_cluster(request))
@@ -139,9 +144,8 @@ async fn a_host_that_cannot_say_what_it_has_fails_the_attachment() {
     assert_eq!(fixture.count("primary_storage_attachment").await, 0);
 }
 
-#[tokio::test]
-async fn volumes_keep_their_storage_and_their_image() {
-    let fixture = Fixture::new().await;
+async fn volumes_keep_their_storage_and_their_image(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, image) = (fixture.storage().await, fixture.image(GIB).await);
     let request = attach(&storage, &fixture.cluster);
     ended(fixture.storages.attach_primary_storage_to_cluster(request))

@@ -4,14 +4,21 @@ use cairn_proto::storage::{
     internal::v1alpha1::{CacheImageRequest, InstantiateVolumeRequest},
     v1alpha1::{ImageCache, VolumeStatus, VolumeType},
 };
+use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
 use futures::future::join_all;
 
 use super::*;
 
-#[tokio::test]
-async fn many_at_once_take_exactly_what_is_there_and_give_exactly_that_back() {
-    let fixture = Fixture::new().await;
+on_both_databases!(
+    many_at_once_take_exactly_what_is_there_and_give_exactly_that_back,
+    a_repeat_gets_the_same_volume,
+    what_is_taken_stays_taken_when_the_file_system_changes_its_size,
+    the_agent_is_asked_to_delete_only_what_it_may_have_made,
+);
+
+async fn many_at_once_take_exactly_what_is_there_and_give_exactly_that_back(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     let image = fixture.image(GIB).await;
     fixture.learn(&storage, host, 200 * GIB, 150 * GIB).await;
@@ -45,9 +52,8 @@ async fn many_at_once_take_exactly_what_is_there_and_give_exactly_that_back() {
     assert_eq!(fixture.count("volume").await, 0);
 }
 
-#[tokio::test]
-async fn a_repeat_gets_the_same_volume() {
-    let fixture = Fixture::new().await;
+async fn a_repeat_gets_the_same_volume(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     let image = fixture.image(GIB).await;
     fixture.learn(&storage, host, 10 * GIB, 10 * GIB).await;
@@ -65,9 +71,8 @@ async fn a_repeat_gets_the_same_volume() {
     assert_eq!(first.install_path, "");
 }
 
-#[tokio::test]
-async fn what_is_taken_stays_taken_when_the_file_system_changes_its_size() {
-    let fixture = Fixture::new().await;
+async fn what_is_taken_stays_taken_when_the_file_system_changes_its_size(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     let image = fixture.image(20 * GIB).await;
     fixture.learn(&storage, host, 100 * GIB, 90 * GIB).await;
@@ -85,9 +90,8 @@ async fn what_is_taken_stays_taken_when_the_file_system_changes_its_size() {
     assert_eq!(fixture.space().await, (15 * GIB, 15 * GIB));
 }
 
-#[tokio::test]
-async fn the_agent_is_asked_to_delete_only_what_it_may_have_made() {
-    let fixture = Fixture::new().await;
+async fn the_agent_is_asked_to_delete_only_what_it_may_have_made(database: Database) {
+    let fixture = Fixture::new(database).await;
     let (storage, host) = (fixture.storage().await, fixture.host().await);
     let image = fixture.image(GIB).await;
     fixture.learn(&storage, host, 10 * GIB, 10 * GIB).await;

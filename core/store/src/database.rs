@@ -1,0 +1,114 @@
+//! One connection to either database, and what a statement on it gives. Beside this file only
+//! `sqlite` and `postgres` know which database there is.
+
+use crate::{Row, StoreError, Value, postgres, sqlite};
+
+/// What a statement gave.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) affected: u64,
+}
+
+/// A statement that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: StoreError,
+    pub(crate) harm: Harm,
+}
+
+/// What else is lost with a statement that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing that the database could not tell itself.
+    Statement,
+    /// The whole transaction may be rolled back: what is sent now could commit alone.
+    Transaction,
+    /// The transaction met another one; run again it may succeed.
+    Conflict,
+    /// The connection.
+    Connection,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Sqlite(sqlite::Connection),
+    Postgres(postgres::Connection),
+}
+
+impl Connection {
+    /// One statement; values take the places of `?`.
+    pub(crate) async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
+        match self {
+            Self::Sqlite(connection) => connection.run(sql, values).await,
+            Self::Postgres(connection) => connection.run(sql, values).await,
+        }
+    }
+
+    /// Any number of statements without values.
+    pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(connection) => connection.run(sql, Vec::new()).await.map(drop),
+            Self::Postgres(connection) => connection.script(sql).await.map(drop),
+        }
+    }
+
+    /// Begins a transaction that may write.
+    pub(crate) fn begin(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE",
+            Self::Postgres(_) => "BEGIN",
+        }
+    }
+
+    /// It only read, or all that it wrote is committed: an error loses nothing.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        }
+    }
+}
+
+/// How each database tells what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    /// The names of all tables.
+    pub(crate) fn tables(self) -> &'static str {
+        match self {
+            Self::Sqlite => sqlite::TABLES,
+            Self::Postgres => postgres::TABLES,
+        }
+    }
+
+    /// The columns of the table that takes the place of `?`: name, type as a migration writes it,
+    /// whether it is NOT NULL, whether it is in the primary key.
+    pub(crate) fn columns(self) -> &'static str {
+        match self {
+            Self::Sqlite => sqlite::COLUMNS,
+            Self::Postgres => postgres::COLUMNS,
+        }
+    }
+}
+
+/// The value as both databases keep it, or why one of them would not.
+pub(crate) fn storable(value: Value) -> Result<Value, sqlx::Error> {
+    let refused = |problem: &str| sqlx::Error::Encode(problem.into());
+    match value {
+        // PostgreSQL refuses it.
+        Value::Text(text) if text.contains('\0') => {
+            Err(refused("a text contains a zero character"))
+        }
+        // SQLite would store NULL.
+        Value::Double(double) if double.is_nan() => Err(refused("a double is not a number")),
+        // SQLite stores it as the integer 0.
+        Value::Double(0.0) => Ok(Value::Double(0.0)),
+        value => Ok(value),
+    }
+}
