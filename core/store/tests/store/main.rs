@@ -7,6 +7,7 @@
 
 mod opening;
 mod rows;
+mod server;
 mod writing;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod database;
 mod dhcp;
 mod failures;
 mod hosts;
