@@ -68,6 +68,8 @@ impl Connection {
             // A commit that is answered is on disk.
             ("synchronous_commit", "on"),
             ("enable_seqscan", "off"),
+            // Without that a table that has to be scanned costs so much that it would be compiled.
+            ("jit", "off"),
             // What a process leaves that is gone without a word.
             ("idle_in_transaction_session_timeout", "60s"),
         ];

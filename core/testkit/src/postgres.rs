@@ -111,6 +111,26 @@ impl PostgresServer {
         PostgresConfig::parse(&self.url()).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Runs statements, each in a transaction of its own, as whoever else uses the server.
+    ///
+    /// # Panics
+    /// If one fails.
+    pub fn sql(&self, statements: &[&str]) {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--user=cairn",
+        ]);
+        psql.arg("--host").arg(self.directory()).arg("postgres");
+        psql.current_dir("/");
+        for statement in statements {
+            psql.args(["--command", statement]);
+        }
+        finish(&mut psql);
+    }
+
     /// Ends it at once, as a machine that loses its power; what it said it keeps is kept.
     ///
     /// # Panics

@@ -67,6 +67,7 @@ impl Stage {
             Self::Test => {
                 tools::nextest()?;
                 tools::host()?;
+                tools::postgresql()?;
                 run_command(&mut cargo(&["test", "--doc", "--workspace"]))?;
                 run_command(&mut cargo(&["nextest", "run", "--workspace"]))
             }

@@ -38,6 +38,19 @@ const HOST: &[(&str, &str)] = &[
     ("sysctl", "procps"),
 ];
 
+/// Where Debian keeps the server's programs: not in the path.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
+
+/// Makes sure that the server of PostgreSQL is there, which the tests start themselves.
+pub(crate) fn postgresql() -> Result<(), XtaskError> {
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    let mut programs = versions.map(|version| version.path().join("bin/postgres"));
+    if on_path("postgres") || programs.any(|program| program.is_file()) {
+        return Ok(());
+    }
+    install("postgres", &["postgresql"])
+}
+
 /// Makes sure that everything is there that a host for virtual machines runs. Whether something was
 /// missing.
 pub(crate) fn host() -> Result<bool, XtaskError> {

@@ -1,20 +1,27 @@
 //! The configuration file of a node: every setting, its default and its limits.
 
+mod database;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cairn_boot::{Check, Problems, Spanned, telemetry::TelemetryConfig};
 use serde::Deserialize;
 
+pub use database::{DatabaseConfig, DatabaseUrl};
+
 /// A node's configuration. Only the data directory must be given.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the database, the CA and the administrator's credential are. An absolute path; made
-    /// if it is not there, readable by its owner only.
+    /// Where the CA, the administrator's credential and, if it is SQLite, the database are. An
+    /// absolute path; made if it is not there, readable by its owner only.
     pub data_directory: Spanned<PathBuf>,
     /// The services that this node runs; all of them if absent.
     #[serde(default)]
     pub services: Option<Spanned<Vec<ServiceName>>>,
+    /// The database.
+    #[serde(default)]
+    pub database: DatabaseConfig,
     /// The listener for people and programs.
     #[serde(default)]
     pub public: PublicConfig,
@@ -118,6 +125,7 @@ impl Config {
         Self {
             data_directory: Spanned::new(0..0, data_directory.into()),
             services: None,
+            database: DatabaseConfig::default(),
             public: PublicConfig::default(),
             callback: CallbackConfig::default(),
             hosts: HostsConfig::default(),
@@ -155,6 +163,7 @@ impl Check for Config {
                 "name some, or leave it out for all",
             );
         }
+        self.database.check(problems);
         let callback = &self.callback;
         for address in callback.addresses.get_ref() {
             let host = address

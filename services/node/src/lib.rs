@@ -7,5 +7,7 @@
 mod config;
 mod node;
 
-pub use config::{CallbackConfig, Config, HostsConfig, PublicConfig, ServiceName};
+pub use config::{
+    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, HostsConfig, PublicConfig, ServiceName,
+};
 pub use node::{Additions, Node, NodeError};

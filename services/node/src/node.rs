@@ -23,7 +23,7 @@ use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
 use cairn_queue::Queues;
 use cairn_resource::Resources;
-use cairn_store::{Migration, Store, StoreConfig, StoreError};
+use cairn_store::{Migration, Store, StoreError, WrongUrl};
 use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
 use cairn_types::{Coded, ErrorCode, Uuid};
 use tokio::{net::TcpListener, time::timeout};
@@ -70,6 +70,9 @@ pub enum NodeError {
         #[source]
         cause: io::Error,
     },
+    /// What the configuration says of the database is wrong.
+    #[error("read the configuration of the database")]
+    Database(#[from] WrongUrl),
     /// The database does not open.
     #[error("open the database")]
     Store(#[from] StoreError),
@@ -137,7 +140,7 @@ impl Node {
         let directory = config.data_directory.get_ref();
         make_private(directory)?;
         // First of all: it holds the lock that keeps a second process out.
-        let store = StoreConfig::new(directory);
+        let store = config.database.store(directory)?;
         let store = Store::open(&store, catalog, &migrations).await?;
         let ca = Arc::new(Ca::load_or_create(directory)?);
         let id = node_uuid(directory)?;

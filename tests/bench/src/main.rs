@@ -44,6 +44,9 @@ enum Scenario {
         /// How many hosts.
         #[arg(long, default_value_t = 50)]
         hosts: usize,
+        /// Where: `sqlite`, `postgres` for a server that is started for this, or its URL.
+        #[arg(long, default_value = "sqlite")]
+        database: String,
     },
     /// A unary call of 200 bytes through the whole stack in one process.
     LocalCall {
@@ -67,9 +70,12 @@ fn main() {
         .unwrap();
     let figures = match arguments.scenario {
         Scenario::Startup => runtime.block_on(startup::run()),
-        Scenario::VmCreate { vms, open, hosts } => {
-            runtime.block_on(vm_create::run(vms, open, hosts))
-        }
+        Scenario::VmCreate {
+            vms,
+            open,
+            hosts,
+            database,
+        } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),
         Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),

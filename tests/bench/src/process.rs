@@ -111,11 +111,13 @@ pub(crate) fn cpu_of(process: &str) -> Duration {
 }
 
 /// A node's configuration file over a data directory in `folder`.
-pub(crate) fn node_config(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn node_config(folder: &Path, database: Option<&str>) -> std::path::PathBuf {
     let data = folder.join("node");
+    let database = database.map(|url| format!("[database]\nurl = {url:?}\n"));
     let text = format!(
         "data_directory = {data:?}\n[public]\nlisten = \"127.0.0.1:0\"\n\
-         [callback]\nlisten = \"127.0.0.1:0\"\n"
+         [callback]\nlisten = \"127.0.0.1:0\"\n{}",
+        database.unwrap_or_default()
     );
     let path = folder.join("node.toml");
     fs::write(&path, text).unwrap();

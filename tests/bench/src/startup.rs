@@ -8,7 +8,7 @@ use crate::process::{Process, node_config};
 
 pub(crate) async fn run() -> Value {
     let folder = tempfile::tempdir().unwrap();
-    let config = node_config(folder.path());
+    let config = node_config(folder.path(), None);
     // The first start makes the database and the CA.
     Process::start("node", &config).await.stop().await;
     let started = Instant::now();

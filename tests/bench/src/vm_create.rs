@@ -11,14 +11,17 @@ use cairn_proto::{
     operation::v1alpha1::{GetOperationRequest, OperationClient, QueryOperationRequest},
     query::v1alpha1::{Condition, Operator, Query},
 };
+use cairn_testkit::PostgresServer;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::process::{Process, file_system, node_config};
 
-pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
+pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
-    let node = Process::start("node", node_config(folder.path())).await;
+    let database = Place::of(database).await;
+    let config = node_config(folder.path(), database.url.as_deref());
+    let node = Process::start("node", config).await;
     let mut simulator = Process::start("simulator", folder.path().join("agents")).await;
     let access = Access::read(&folder.path().join("node/admin.json"));
     let mesh = remote(&access);
@@ -80,8 +83,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
     };
     let figures = json!({
         "vms": vms,
-        "database": "sqlite",
-        "synchronous": "FULL",
+        "database": database.name,
+        "synchronous": database.synchronous,
         "file_system": file_system(folder.path()).await,
         "vms_per_s": vms as f64 / elapsed.as_secs_f64(),
         "p50_ms": percentile(0.5),
@@ -94,6 +97,45 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
     });
     node.stop().await;
     figures
+}
+
+/// Where the node keeps the cloud.
+struct Place {
+    name: &'static str,
+    synchronous: &'static str,
+    /// None for SQLite.
+    url: Option<String>,
+    _server: Option<PostgresServer>,
+}
+
+impl Place {
+    async fn of(database: &str) -> Self {
+        let (name, synchronous) = ("postgres", "on");
+        match database {
+            "sqlite" => Self {
+                name: "sqlite",
+                synchronous: "FULL",
+                url: None,
+                _server: None,
+            },
+            "postgres" => {
+                let server = PostgresServer::start_durable().await;
+                Self {
+                    name,
+                    synchronous,
+                    url: Some(server.url()),
+                    _server: Some(server),
+                }
+            }
+            url => Self {
+                name,
+                // The node sets it for each of its connections.
+                synchronous,
+                url: Some(url.to_owned()),
+                _server: None,
+            },
+        }
+    }
 }
 
 async fn commands(simulator: &mut Process) -> usize {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::Spanned;
-use cairn_node::{Config, Node, ServiceName};
+use cairn_node::{Config, DatabaseUrl, Node, ServiceName};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -16,7 +16,7 @@ use cairn_proto::{
     event::result,
 };
 use cairn_simulator::Simulator;
-use cairn_testkit::wait_until;
+use cairn_testkit::{Database, PostgresServer, wait_until};
 use cairn_types::HostUuid;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -33,8 +33,10 @@ pub struct Cloud {
     pub simulator: Simulator,
     /// What the node runs; everything if it is not said.
     pub services: Option<Vec<ServiceName>>,
-    directory: TempDir,
+    // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
+    postgres: Option<PostgresServer>,
+    directory: TempDir,
     ports: Option<(SocketAddr, SocketAddr)>,
     agents: Agents,
 }
@@ -142,21 +144,36 @@ pub async fn host_in(mesh: &Mesh, uuid: &str, status: HostStatus) -> Host {
 impl Cloud {
     /// A cloud without hosts, serving.
     pub async fn start() -> Self {
-        let mut cloud = Self::prepare().await;
+        Self::start_on(Database::Sqlite).await
+    }
+
+    /// A cloud without hosts, serving from such a database.
+    pub async fn start_on(database: Database) -> Self {
+        let mut cloud = Self::prepare_on(database).await;
         cloud.start_node().await;
         cloud
     }
 
     /// The hosts' agent, and a data directory for a node.
     pub async fn prepare() -> Self {
+        Self::prepare_on(Database::Sqlite).await
+    }
+
+    /// The hosts' agent, a data directory for a node, and such a database.
+    pub async fn prepare_on(database: Database) -> Self {
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(PostgresServer::start().await),
+        };
         let directory = tempfile::tempdir().unwrap();
         let simulator = Simulator::default();
         let agents = Agents::start(&simulator, directory.path().join("agents"), None).await;
         Self {
             simulator,
             services: None,
-            directory,
             node: None,
+            postgres,
+            directory,
             ports: None,
             agents,
         }
@@ -175,14 +192,21 @@ impl Cloud {
             .clone()
             .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = 50;
+        let url = self.postgres.as_ref().map(PostgresServer::url);
+        config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config
+    }
+
+    /// The server of its database, if it has one.
+    pub fn postgres(&mut self) -> Option<&mut PostgresServer> {
+        self.postgres.as_mut()
     }
 
     /// The node's configuration as a file.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         let config = self.config();
-        let text = format!(
+        let mut text = format!(
             "data_directory = {:?}\n[public]\nlisten = \"{}\"\n[callback]\nlisten = \"{}\"\n\
              [hosts]\nping_interval_ms = {}\n",
             config.data_directory.get_ref(),
@@ -190,6 +214,9 @@ impl Cloud {
             config.callback.listen,
             config.hosts.ping_interval_ms.get_ref(),
         );
+        if let Some(server) = &self.postgres {
+            text += &format!("[database]\nurl = \"{}\"\n", server.url());
+        }
         let path = self.directory.path().join("node.toml");
         std::fs::write(&path, text).unwrap();
         path

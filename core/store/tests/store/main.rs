@@ -8,6 +8,7 @@
 mod going;
 mod opening;
 mod rows;
+mod server;
 mod writing;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ on_both_databases!(
     every_kind_comes_back_as_it_went,
     the_columns_are_what_people_and_indexes_want,
     what_would_be_lost_is_refused,
+    values_are_kept_as_they_are_and_compared_as_bytes,
     a_message_known_at_run_time_only_is_changed_and_deleted,
 );
 
@@ -271,4 +272,130 @@ async fn a_message_known_at_run_time_only_is_changed_and_deleted(database: Datab
         })
     });
     assert!(outcome.await.unwrap().is_none());
+}
+
+/// Values of statements that are written by hand.
+async fn values_are_kept_as_they_are_and_compared_as_bytes(database: Database) {
+    use cairn_store::Value::{Bytes as B, Double, Int, Null, Text};
+
+    let (store, _) = things(database).await;
+    let write = async |sql: &'static str, values: Vec<cairn_store::Value>| {
+        let write = store.write(move |tx| {
+            let values = values.clone();
+            Box::pin(async move { tx.rows(sql, values).await })
+        });
+        write.await
+    };
+    let table = "CREATE TABLE cell (number BIGINT, text TEXT, blob BYTEA, ratio DOUBLE PRECISION)";
+    write(table, vec![]).await.unwrap();
+
+    let insert = "INSERT INTO cell (number, text, blob, ratio) VALUES (?, ?, ?, ?) \
+                  RETURNING number, text, blob, ratio";
+    let blob = B(Bytes::from_static(b"\0\xff"));
+    for (given, kept) in [
+        (vec![Int(1), Null, Null, Null], None),
+        (vec![Int(2), Text("B".into()), blob, Double(0.5)], None),
+        (
+            vec![
+                Int(i64::MIN),
+                Text("a?".into()),
+                Null,
+                Double(f64::INFINITY),
+            ],
+            None,
+        ),
+        (
+            vec![
+                Int(i64::MAX),
+                Text("\u{e4}".into()),
+                Null,
+                Double(f64::MIN_POSITIVE),
+            ],
+            None,
+        ),
+        // What one of the databases would not keep is the same on both.
+        (
+            vec![Int(3), Text("_".into()), Null, Double(-0.0)],
+            Some(Double(0.0)),
+        ),
+        (
+            vec![Int(4), Text(String::new()), Null, Int(7)],
+            Some(Double(7.0)),
+        ),
+    ] {
+        let rows = write(insert, given.clone()).await.unwrap();
+        let mut expected = given;
+        if let Some(kept) = kept {
+            expected[3] = kept;
+        }
+        let found = format!("{:?}", rows[0].values());
+        assert_eq!(found, format!("{expected:?}"));
+    }
+
+    let numbers = async |end: &str, values: Vec<cairn_store::Value>| {
+        let rows = store
+            .rows(&format!("SELECT number FROM cell {end}"), values)
+            .await;
+        let rows = rows.unwrap();
+        let numbers: Vec<_> = rows.iter().map(|row| row.int(0).unwrap()).collect();
+        numbers
+    };
+    let (least, most) = (i64::MIN, i64::MAX);
+    for (end, values, expected) in [
+        (
+            "ORDER BY text NULLS FIRST",
+            vec![],
+            vec![1, 4, 2, 3, least, most],
+        ),
+        (
+            "ORDER BY ratio DESC NULLS LAST LIMIT ?",
+            vec![Int(2)],
+            vec![least, 4],
+        ),
+        (
+            "WHERE number > ? ORDER BY number LIMIT 1 OFFSET ?",
+            vec![Int(0), Int(2)],
+            vec![3],
+        ),
+        ("WHERE text = ?", vec![Text("b".into())], vec![]),
+        ("WHERE text LIKE ?", vec![Text("b".into())], vec![2]),
+        ("WHERE text LIKE ?", vec![Text("\u{c4}".into())], vec![]),
+        ("WHERE text = ?", vec![Null], vec![]),
+        (
+            "WHERE text > ? AND text < ?",
+            vec![Text("_".into()), Text("\u{e4}".into())],
+            vec![least],
+        ),
+        (
+            "WHERE text IN (?, '?') AND number < ?",
+            vec![Text("a?".into()), Int(0)],
+            vec![least],
+        ),
+    ] {
+        assert_eq!(numbers(end, values).await, expected, "{end}");
+    }
+    let sums = "SELECT COUNT(*), COUNT(text), MAX(number), CAST(SUM(number) AS BIGINT), \
+                SUM(ratio), number IS NULL FROM cell WHERE number IN (1, 2, 3) GROUP BY 6";
+    let rows = store.rows(sums, vec![]).await.unwrap();
+    let expected = [Int(3), Int(2), Int(3), Int(6), Double(0.5), Int(0)];
+    assert_eq!(rows[0].values(), expected);
+
+    // One that is made unless another is there, with values that stand in a SELECT.
+    let unless = "INSERT INTO cell (number, text) SELECT ?, ? \
+                  WHERE NOT EXISTS (SELECT 1 FROM cell WHERE text = ?) RETURNING number";
+    for (number, made) in [(10, 1), (11, 0)] {
+        let values = vec![Int(number), Text("once".into()), Text("once".into())];
+        assert_eq!(write(unless, values).await.unwrap().len(), made);
+    }
+
+    for (value, problem) in [
+        (Text("a\0b".into()), "a text contains a zero character"),
+        (Double(f64::NAN), "a double is not a number"),
+    ] {
+        let refused = store
+            .rows("SELECT number FROM cell WHERE text = ?", vec![value])
+            .await;
+        let refused = cairn_types::chain(&refused.unwrap_err());
+        assert!(refused.contains(problem), "{refused}");
+    }
 }

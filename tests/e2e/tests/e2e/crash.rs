@@ -12,7 +12,7 @@ use cairn_proto::{
     operation::v1alpha1::{Operation, OperationClient, OperationState, QueryOperationRequest},
     query::v1alpha1::{Condition, Operator, Query},
 };
-use cairn_testkit::wait_for;
+use cairn_testkit::{Database, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = env!("CARGO_BIN_EXE_held-node");
@@ -125,5 +125,20 @@ async fn a_creation_survives_kill_at_every_point_of_every_step() {
             let place = format!("{point} create-vm-instance {step} run");
             killed_at(&mut cloud, &ready, &place).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_survives_kill_on_postgres_too() {
+    let mut cloud = Cloud::prepare_on(Database::Postgres).await;
+    let node = start(&mut cloud, None).await;
+    let ready = cloud.ready(1).await;
+    node.kill().await;
+    for place in [
+        "AfterIntent create-vm-instance allocate-volume run",
+        "AfterEffect create-vm-instance create-on-hypervisor run",
+        "BeforeIntent create-vm-instance instantiate-post run",
+    ] {
+        killed_at(&mut cloud, &ready, place).await;
     }
 }

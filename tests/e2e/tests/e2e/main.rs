@@ -5,6 +5,7 @@ mod bad_input;
 mod cascade;
 mod cli;
 mod crash;
+mod database;
 mod dhcp;
 mod failures;
 mod hosts;

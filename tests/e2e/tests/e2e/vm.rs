@@ -14,9 +14,14 @@ use cairn_proto::{
     fault::Fault,
 };
 use cairn_simulator::HostSize;
-use cairn_testkit::wait_until;
+use cairn_testkit::{Database, on_both_databases, wait_until};
 use cairn_types::{ErrorCode, Uuid};
 use futures::future::join_all;
+
+on_both_databases!(
+    multi_thread: it_is_created_stopped_started_rebooted_and_destroyed,
+    two_hundred_creations_at_once_leave_exact_books,
+);
 
 fn named(uuid: &str) -> String {
     uuid.to_owned()
@@ -38,9 +43,8 @@ async fn destroy(vms: &VmInstanceClient, uuid: &str) -> Result<VmInstance, Fault
     ended.await.map_err(|status| Fault::from_status(&status))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_created_stopped_started_rebooted_and_destroyed() {
-    let cloud = Cloud::start().await;
+async fn it_is_created_stopped_started_rebooted_and_destroyed(database: Database) {
+    let cloud = Cloud::start_on(database).await;
     let ready = cloud.ready(2).await;
     let vms = VmInstanceClient::new(cloud.mesh());
     let vm = cloud.create_vm(&ready, "web").await.unwrap();
@@ -101,9 +105,8 @@ async fn it_is_created_stopped_started_rebooted_and_destroyed() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_creations_at_once_leave_exact_books() {
-    let cloud = Cloud::start().await;
+async fn two_hundred_creations_at_once_leave_exact_books(database: Database) {
+    let cloud = Cloud::start_on(database).await;
     let ready = cloud.ready(4).await;
     let created = join_all((0..200).map(|n| {
         let name = format!("vm-{n}");
