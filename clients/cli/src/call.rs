@@ -1,5 +1,6 @@
 //! Carrying out an invocation: one answer, rows, an operation to wait for, or events to follow.
 
+mod log;
 mod operation;
 mod retries;
 mod watch;
@@ -38,6 +39,7 @@ pub(crate) async fn run(
     match invocation.action.kind {
         Kind::Operation => operation::run(session, invocation).await,
         Kind::Watch | Kind::Stream => watch::run(session, invocation).await,
+        Kind::Log => log::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;
             let text = table::answer(&answer, session.catalog);
@@ -45,8 +47,15 @@ pub(crate) async fn run(
         }
         Kind::Query | Kind::GenericQuery => {
             let answer = unary(session, invocation).await?;
-            let text = rows(session.catalog, invocation, &answer)?;
-            session.print(&answer, &text)
+            let found = Found::read(&answer).map_err(CliError::Answer)?;
+            let text = rows(session.catalog, invocation, &found);
+            session.print(&answer, &text)?;
+            match invocation.query.next_page(&found) {
+                Some(next) if !session.json => session.note(&format!(
+                    "There may be more: --start {next} shows what follows, --count how many there are."
+                )),
+                _ => Ok(()),
+            }
         }
     }
 }
@@ -68,15 +77,10 @@ async fn unary(
     answer.map_err(|status| called(invocation, &status, None))
 }
 
-fn rows(
-    catalog: &Catalog,
-    invocation: &Invocation<'_>,
-    answer: &DynamicMessage,
-) -> Result<String, CliError> {
-    let found = Found::read(answer).map_err(CliError::Answer)?;
+fn rows(catalog: &Catalog, invocation: &Invocation<'_>, found: &Found) -> String {
     let total = found.total.map(|total| total.to_string());
     if invocation.query.count {
-        return Ok(total.unwrap_or_default() + "\n");
+        return total.unwrap_or_default() + "\n";
     }
     let noun = &invocation.action.noun;
     let resource = catalog.resource(noun);
@@ -91,7 +95,7 @@ fn rows(
     if let Some(total) = total {
         text.push_str(&format!("\n{total} in all\n"));
     }
-    Ok(text)
+    text
 }
 
 /// The server's refusal, with what the command line knows of it.
@@ -114,6 +118,12 @@ impl Session<'_, '_> {
             self.terminal.out.write_all(text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Says something that is no result.
+    fn note(&mut self, text: &str) -> Result<(), CliError> {
+        self.terminal.out.flush()?;
+        Ok(writeln!(self.terminal.err, "{text}")?)
     }
 
     /// Prints one message of many, as it comes.

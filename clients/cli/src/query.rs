@@ -8,12 +8,17 @@ use prost_reflect::{DynamicMessage, Kind as FieldKind, MessageDescriptor, Value}
 use crate::{
     action::{Action, Kind},
     condition,
+    connection::Connection,
+    error::CliError,
 };
+
+/// What a query returns at most, unless it says otherwise.
+const LIMIT: u32 = 1_000;
 
 /// What a query's command line says.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct QueryArgs {
-    conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// Which columns; none for the resource's own choice.
     pub(crate) fields: Vec<String>,
     sort: Option<String>,
@@ -86,6 +91,15 @@ impl QueryArgs {
         }
     }
 
+    /// Where the next page begins, if a page of so many rows may have cut what was found.
+    pub(crate) fn next_page(&self, found: &Found) -> Option<u64> {
+        let rows = found.rows.len() as u64;
+        let next = self.start + rows;
+        let is_full = rows >= self.limit.unwrap_or(LIMIT).into();
+        let is_last = found.total.is_some_and(|total| total <= next);
+        (is_full && rows > 0 && !is_last).then_some(next)
+    }
+
     fn message(&self) -> Query {
         let direction = if self.descending {
             SortDirection::Desc
@@ -105,18 +119,36 @@ impl QueryArgs {
     }
 }
 
-/// Puts the query into the request, and the noun into that of the generic query.
+/// Puts the command line's query into the request.
 pub(crate) fn fill(
     action: &Action,
     args: &QueryArgs,
     request: &mut DynamicMessage,
 ) -> Result<(), String> {
+    put(action, &args.message(), request)
+}
+
+/// The rows that a query finds.
+pub(crate) async fn find(
+    connection: &Connection,
+    action: &Action,
+    query: &Query,
+) -> Result<Vec<DynamicMessage>, CliError> {
+    let mut request = DynamicMessage::new(action.method.input());
+    put(action, query, &mut request).map_err(CliError::Answer)?;
+    let answer = connection.unary(&action.method, request, None).await;
+    let answer = answer.map_err(|status| CliError::called(&status))?;
+    Ok(Found::read(&answer).map_err(CliError::Answer)?.rows)
+}
+
+/// Puts a query into the request, and the noun into that of the generic query.
+fn put(action: &Action, query: &Query, request: &mut DynamicMessage) -> Result<(), String> {
     let field = action.query_field().ok_or("the request has no query")?;
     let FieldKind::Message(descriptor) = field.kind() else {
         return Err("the query is no message".to_owned());
     };
     // Through bytes: the server's own version of the message may know more than ours.
-    let query = DynamicMessage::decode(descriptor, args.message().encode_to_vec().as_slice());
+    let query = DynamicMessage::decode(descriptor, query.encode_to_vec().as_slice());
     let query =
         query.map_err(|cause| format!("the server's queries are of another kind: {cause}"))?;
     request.set_field(&field, Value::Message(query));
