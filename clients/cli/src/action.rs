@@ -12,7 +12,7 @@ const QUERY: &str = "cairn.query.v1alpha1.Query";
 const ACCEPTED: &str = "cairn.operation.v1alpha1.Accepted";
 const OPERATION_EVENT: &str = "cairn.operation.v1alpha1.OperationEvent";
 /// Words of the command line itself; nothing else may be called so.
-const OWN_WORDS: [&str; 3] = ["completion", "help", "resources"];
+const OWN_WORDS: [&str; 4] = ["completion", "help", "resources", "version"];
 
 /// How an rpc is asked and how it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

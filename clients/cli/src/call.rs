@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     error::{CliError, Outcome},
     grammar::Invocation,
-    query::Found,
+    query::{self, Found},
     table,
     terminal::Terminal,
 };
@@ -50,14 +50,36 @@ pub(crate) async fn run(
             let found = Found::read(&answer).map_err(CliError::Answer)?;
             let text = rows(session.catalog, invocation, &found);
             session.print(&answer, &text)?;
-            match invocation.query.next_page(&found) {
-                Some(next) if !session.json => session.note(&format!(
-                    "There may be more: --start {next} shows what follows, --count how many there are."
-                )),
-                _ => Ok(()),
+            if invocation.query.is_full(found.rows.len()) && !session.json {
+                tell_of_more(session, invocation, &found).await?;
             }
+            Ok(())
         }
     }
+}
+
+/// Says what the limit cut off, if it did.
+async fn tell_of_more(
+    session: &mut Session<'_, '_>,
+    invocation: &Invocation<'_>,
+    found: &Found,
+) -> Result<(), CliError> {
+    let query = &invocation.query;
+    let (shown, next) = (found.rows.len(), query.start + found.rows.len() as u64);
+    let total = match found.total {
+        Some(total) => total,
+        None => {
+            let count = query.counting();
+            let counted = query::find(session.connection, invocation.action, &count);
+            counted.await?.total.unwrap_or_default()
+        }
+    };
+    if total > next {
+        session.terminal.out.flush()?;
+        let note = format!("{shown} of {total} are shown; --start {next} shows what follows.");
+        writeln!(session.terminal.err, "{note}")?;
+    }
+    Ok(())
 }
 
 async fn unary(
@@ -102,7 +124,7 @@ fn rows(catalog: &Catalog, invocation: &Invocation<'_>, found: &Found) -> String
 fn called(invocation: &Invocation<'_>, status: &Status, operation: Option<&str>) -> CliError {
     CliError::Called {
         fault: Box::new(Fault::from_status(status)),
-        request: Some(invocation.action.method.input()),
+        request: Some(invocation.asked()),
         operation: operation.map(str::to_owned),
     }
 }
@@ -118,12 +140,6 @@ impl Session<'_, '_> {
             self.terminal.out.write_all(text.as_bytes())?;
         }
         Ok(())
-    }
-
-    /// Says something that is no result.
-    fn note(&mut self, text: &str) -> Result<(), CliError> {
-        self.terminal.out.flush()?;
-        Ok(writeln!(self.terminal.err, "{text}")?)
     }
 
     /// Prints one message of many, as it comes.

@@ -22,6 +22,7 @@ use clap_complete::{
     engine::{ArgValueCandidates, ArgValueCompleter},
     env::Shells,
 };
+use prost_reflect::Kind;
 use tokio::time::timeout;
 
 use crate::{
@@ -193,7 +194,7 @@ async fn of_noun(
         limit,
         ..Query::default()
     };
-    let rows = query::find(connection, action, &latest).await?;
+    let rows = query::find(connection, action, &latest).await?.rows;
     let rows: Vec<_> = rows
         .iter()
         .map(|row| (names::text_of(row, "name"), names::text_of(row, "uuid")))
@@ -264,6 +265,14 @@ fn with_value(arg: Arg, action: &Action, catalog: &Arc<Catalog>, names: &Names) 
             names.beginning(&noun, &word.to_string_lossy())
         }));
     }
+    if let Some(kind) = field
+        .map(|field| field.kind())
+        .filter(|k| k.as_enum().is_some())
+    {
+        return arg.add(ArgValueCompleter::new(move |word: &OsStr| {
+            enum_values(&kind, &word.to_string_lossy())
+        }));
+    }
     let Some(resource) = catalog.resource(&action.noun) else {
         return arg;
     };
@@ -305,20 +314,22 @@ fn condition(
         Some(noun) if catalog.resource(noun).is_some() => names.beginning(noun, value),
         _ => {
             let descriptor = resource.message.get_field(known.number);
-            let kind = descriptor.map(|field| field.kind());
-            let all = kind
-                .as_ref()
-                .and_then(|kind| kind.as_enum())
-                .map(EnumNames::of);
-            let all = all
-                .iter()
-                .flat_map(|all| all.names().map(str::to_owned).collect::<Vec<_>>());
-            let begin = |name: &String| name.to_lowercase().starts_with(&value.to_lowercase());
-            all.filter(begin).map(CompletionCandidate::new).collect()
+            descriptor.map_or_else(Vec::new, |field| enum_values(&field.kind(), value))
         }
     };
     values
         .into_iter()
         .map(|value| value.add_prefix(&prefix))
         .collect()
+}
+
+/// The values of an enum that begin so, in any case.
+fn enum_values(kind: &Kind, with: &str) -> Vec<CompletionCandidate> {
+    let Some(names) = kind.as_enum().map(EnumNames::of) else {
+        return Vec::new();
+    };
+    let with = with.to_lowercase();
+    let begin = |name: &&str| name.to_lowercase().starts_with(&with);
+    let names = names.names().filter(begin);
+    names.map(CompletionCandidate::new).collect()
 }

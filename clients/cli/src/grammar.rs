@@ -10,7 +10,7 @@ use crate::{
     action::{Action, Actions, Kind},
     comment,
     completion::{self, Shell},
-    condition, flag,
+    condition, error, flag,
     log::{self, LogArgs},
     names,
     query::{self, QueryArgs},
@@ -20,7 +20,8 @@ const ABOUT: &str = "The command line of Cairn.";
 const USAGE: &str = "cairn [OPTIONS] <RESOURCE> <VERB> [ARGUMENTS]
        cairn [OPTIONS] <VERB> <RESOURCE> [ARGUMENTS]
        cairn resources [RESOURCE]
-       cairn completion <SHELL>";
+       cairn completion <SHELL>
+       cairn version";
 const HELP: &str = "\
 A text given as @FILE is read from that file; @@ begins a text with @.
 The exit code is 0 if it succeeded, 1 if the call failed, 2 if the command is wrong.
@@ -72,6 +73,8 @@ impl Early {
 pub(crate) enum Asked<'a> {
     /// The list of resources, or one of them.
     Resources(Option<String>),
+    /// Which version this is.
+    Version,
     /// The script that has a shell complete.
     Completion(Shell),
     /// A call.
@@ -90,6 +93,16 @@ pub(crate) struct Invocation<'a> {
     pub(crate) log: LogArgs,
 }
 
+impl Invocation<'_> {
+    /// How it was asked for, to tell a failure in the same words.
+    pub(crate) fn asked(&self) -> error::Asked {
+        error::Asked {
+            request: self.action.method.input(),
+            conditions: self.query.written.clone(),
+        }
+    }
+}
+
 /// Reads a command line, without the name of the program.
 pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a>, clap::Error> {
     let program = "cairn".to_owned();
@@ -97,6 +110,9 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
     let Some((one, matches)) = matches.subcommand() else {
         return Err(missing());
     };
+    if one == "version" {
+        return Ok(Asked::Version);
+    }
     if let Some(shell) = matches.try_get_one::<Shell>("shell").ok().flatten() {
         return Ok(Asked::Completion(*shell));
     }
@@ -189,6 +205,7 @@ pub(crate) fn command(actions: &Actions) -> Command {
             ),
     )
     .subcommand(completion::command())
+    .subcommand(Command::new("version").about("Say which version this is."))
 }
 
 fn group(name: &str, about: String, second: &'static str) -> Command {

@@ -116,6 +116,7 @@ async fn attempt(
             let text = resources::list(&catalog, noun.as_deref(), early.json)?;
             terminal.out.write_all(text.as_bytes())?;
         }
+        Asked::Version => writeln!(terminal.out, "cairn {}", env!("CARGO_PKG_VERSION"))?,
         Asked::Completion(shell) => completion::script(shell, terminal.out)?,
         Asked::Call(mut invocation) => {
             let connection = connection?;

@@ -33,8 +33,6 @@ name:TEXT is always a name, also one that looks like a uuid.";
 const TOLD: u32 = 10;
 /// Among how many the nearest name is looked for.
 const LOOKED_THROUGH: u32 = 1_000;
-/// How alike a name must be to be suggested, of 1.
-const ALIKE: f64 = 0.8;
 const SUGGESTED: usize = 3;
 /// So few are all told, however unlike they are.
 const FEW: usize = 8;
@@ -107,7 +105,7 @@ pub(crate) async fn resolve(
     }
     Err(CliError::Called {
         fault: Box::new(fault),
-        request: Some(invocation.request.descriptor()),
+        request: Some(invocation.asked()),
         operation: None,
     })
 }
@@ -135,12 +133,8 @@ struct Place {
 enum At {
     /// A field of the request; which one of several.
     Field(FieldDescriptor, Option<usize>),
-    /// A value of a condition, which is told as the person wrote it.
-    Condition {
-        index: usize,
-        value: usize,
-        written: String,
-    },
+    /// A value of a condition.
+    Condition { index: usize, value: usize },
 }
 
 impl Place {
@@ -148,7 +142,7 @@ impl Place {
     fn label(&self) -> String {
         match &self.at {
             At::Field(field, _) => field.name().to_owned(),
-            At::Condition { written, .. } => written.clone(),
+            At::Condition { index, .. } => format!("conditions[{index}].values"),
         }
     }
 
@@ -165,7 +159,7 @@ impl Place {
                     *value = Value::String(uuid.to_owned());
                 }
             }
-            At::Condition { index, value, .. } => {
+            At::Condition { index, value } => {
                 let condition = invocation.query.conditions.get_mut(index);
                 if let Some(value) = condition.and_then(|c| c.values.get_mut(value)) {
                     uuid.clone_into(value);
@@ -205,26 +199,18 @@ fn places_in_request(invocation: &Invocation<'_>) -> Vec<Place> {
 fn places_in_conditions(catalog: &Catalog, invocation: &Invocation<'_>) -> Vec<Place> {
     let mut places = Vec::new();
     for (index, condition) in invocation.query.conditions.iter().enumerate() {
-        let (sign, separator) = match condition.operator() {
-            Operator::Eq => ("=", ""),
-            Operator::Ne => ("!=", ""),
-            Operator::In => ("?=", ","),
-            Operator::NotIn => ("!?=", ","),
-            _ => continue,
-        };
+        let compares = [Operator::Eq, Operator::Ne, Operator::In, Operator::NotIn];
+        if !compares.contains(&condition.operator()) {
+            continue;
+        }
         let noun = referenced(catalog, &invocation.action.noun, condition);
         let Some(noun) = noun.filter(|noun| are_taken(noun)) else {
             continue;
         };
         for (value, text) in condition.values.iter().enumerate() {
             if let Some(name) = name_in(text) {
-                let written = condition.values.join(separator);
                 places.push(Place {
-                    at: At::Condition {
-                        index,
-                        value,
-                        written: format!("{}{sign}{written}", condition.field),
-                    },
+                    at: At::Condition { index, value },
                     noun: noun.clone(),
                     name: name.to_owned(),
                 });
@@ -293,7 +279,7 @@ impl Lookup<'_> {
             limit: Some(TOLD + 1),
             ..Query::default()
         };
-        let found = query::find(self.connection, action, &named).await?;
+        let found = query::find(self.connection, action, &named).await?.rows;
         match found.as_slice() {
             [] => Ok(Err(self.none(action).await?)),
             [one] => Ok(Ok(text_of(one, "uuid"))),
@@ -307,7 +293,7 @@ impl Lookup<'_> {
             limit: Some(LOOKED_THROUGH),
             ..Query::default()
         };
-        let all = query::find(self.connection, action, &all).await?;
+        let all = query::find(self.connection, action, &all).await?.rows;
         let names: Vec<_> = all.iter().map(|row| text_of(row, "name")).collect();
         let (noun, name) = (self.noun, table::printable(self.name));
         let text = format!("there is no {noun} named `{name}`");
@@ -327,7 +313,8 @@ impl Lookup<'_> {
         let mut text = format!("{count} {plural} are named `{name}`; give the uuid of one");
         let mut columns = vec!["uuid".to_owned(), "createTime".to_owned()];
         if let Some(resource) = self.actions.catalog.resource(self.noun) {
-            columns.extend(resource.columns.iter().cloned());
+            let own = resource.columns.iter().filter(|own| *own != "createTime");
+            columns.extend(own.cloned());
         }
         let columns = table::columns(&found[0].descriptor(), &self.actions.catalog, &columns);
         for line in table::rows(told, &columns).lines() {
@@ -354,21 +341,17 @@ fn suggestion(name: &str, mut names: Vec<String>, plural: &str) -> String {
         return format!("; there are no {plural}");
     }
     let wanted = name.to_lowercase();
-    let mut near: Vec<_> = names
-        .iter()
-        .map(|other| {
-            let alike = strsim::jaro_winkler(&wanted, &other.to_lowercase());
-            (alike, other)
-        })
-        .filter(|(alike, _)| *alike >= ALIKE)
+    let distances = names.iter().map(|other| {
+        let distance = strsim::damerau_levenshtein(&wanted, &other.to_lowercase());
+        (distance, other)
+    });
+    let near: Vec<_> = distances
+        .filter(|(distance, _)| *distance <= wanted.chars().count().div_ceil(3).min(3))
         .collect();
-    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let nearest = near.iter().map(|(distance, _)| *distance).min();
+    let near = near.iter().filter(|(d, _)| Some(*d) == nearest);
     let quoted = |name: &String| format!("`{}`", table::printable(name));
-    let near: Vec<_> = near
-        .iter()
-        .take(SUGGESTED)
-        .map(|(_, n)| quoted(n))
-        .collect();
+    let near: Vec<_> = near.take(SUGGESTED).map(|(_, n)| quoted(n)).collect();
     if !near.is_empty() {
         return format!("; did you mean {}?", near.join(" or "));
     }

@@ -19,12 +19,14 @@ const LIMIT: u32 = 1_000;
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct QueryArgs {
     pub(crate) conditions: Vec<Condition>,
+    /// The conditions as they were written.
+    pub(crate) written: Vec<String>,
     /// Which columns; none for the resource's own choice.
     pub(crate) fields: Vec<String>,
     sort: Option<String>,
     descending: bool,
     limit: Option<u32>,
-    start: u64,
+    pub(crate) start: u64,
     /// Only the number of rows.
     pub(crate) count: bool,
     with_count: bool,
@@ -78,9 +80,13 @@ pub(crate) fn args() -> [Arg; 8] {
 impl QueryArgs {
     pub(crate) fn read(matches: &ArgMatches) -> Self {
         let many = matches.get_many("condition");
+        let written = matches.get_raw("condition").unwrap_or_default();
         let fields = matches.get_many::<String>("fields");
         Self {
             conditions: many.unwrap_or_default().cloned().collect(),
+            written: written
+                .map(|text| text.to_string_lossy().into_owned())
+                .collect(),
             fields: fields.unwrap_or_default().cloned().collect(),
             sort: matches.get_one("sort").cloned(),
             descending: matches.get_flag("desc"),
@@ -91,13 +97,18 @@ impl QueryArgs {
         }
     }
 
-    /// Where the next page begins, if a page of so many rows may have cut what was found.
-    pub(crate) fn next_page(&self, found: &Found) -> Option<u64> {
-        let rows = found.rows.len() as u64;
-        let next = self.start + rows;
-        let is_full = rows >= self.limit.unwrap_or(LIMIT).into();
-        let is_last = found.total.is_some_and(|total| total <= next);
-        (is_full && rows > 0 && !is_last).then_some(next)
+    /// Whether a page of so many rows may have cut what was found.
+    pub(crate) fn is_full(&self, rows: usize) -> bool {
+        rows > 0 && rows as u64 >= self.limit.unwrap_or(LIMIT).into()
+    }
+
+    /// The same, asking only how many there are.
+    pub(crate) fn counting(&self) -> Query {
+        Query {
+            conditions: self.conditions.clone(),
+            count: true,
+            ..Query::default()
+        }
     }
 
     fn message(&self) -> Query {
@@ -119,6 +130,20 @@ impl QueryArgs {
     }
 }
 
+/// The flag of a field of a query.
+pub(crate) fn flag_of(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "fields" => "fields",
+        "sort_by" => "sort",
+        "sort_direction" => "desc",
+        "limit" => "limit",
+        "start" => "start",
+        "count" => "count",
+        "reply_with_count" => "with-count",
+        _ => return None,
+    })
+}
+
 /// Puts the command line's query into the request.
 pub(crate) fn fill(
     action: &Action,
@@ -128,17 +153,17 @@ pub(crate) fn fill(
     put(action, &args.message(), request)
 }
 
-/// The rows that a query finds.
+/// What a query of the command line's own finds.
 pub(crate) async fn find(
     connection: &Connection,
     action: &Action,
     query: &Query,
-) -> Result<Vec<DynamicMessage>, CliError> {
+) -> Result<Found, CliError> {
     let mut request = DynamicMessage::new(action.method.input());
     put(action, query, &mut request).map_err(CliError::Answer)?;
     let answer = connection.unary(&action.method, request, None).await;
     let answer = answer.map_err(|status| CliError::called(&status))?;
-    Ok(Found::read(&answer).map_err(CliError::Answer)?.rows)
+    Found::read(&answer).map_err(CliError::Answer)
 }
 
 /// Puts a query into the request, and the noun into that of the generic query.

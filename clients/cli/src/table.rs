@@ -149,8 +149,16 @@ fn text(field: &FieldDescriptor, value: &Value) -> String {
         Value::I64(bytes) if sized => {
             u64::try_from(*bytes).map_or_else(|_| bytes.to_string(), size::text)
         }
+        Value::Message(it) if !of_resource(field) => message_text(it, true),
         other => plain(other),
     }
+}
+
+/// Whether the field is one of a resource, of which a day is of interest; of what else is told,
+/// such as the steps of an operation, it is the milliseconds.
+fn of_resource(field: &FieldDescriptor) -> bool {
+    let options = field.parent_message().options();
+    option(&options, "cairn.meta.v1alpha1.resource").is_some()
 }
 
 fn joined(texts: Vec<String>) -> String {
@@ -168,17 +176,21 @@ fn plain(value: &Value) -> String {
         Value::F64(it) => it.to_string(),
         Value::String(it) => printable(it),
         Value::Bytes(it) => format!("{} bytes", it.len()),
-        Value::Message(it) => message_text(it),
+        Value::Message(it) => message_text(it, false),
         Value::List(it) => joined(it.iter().map(plain).collect()),
         Value::Map(_) => "…".to_owned(),
     }
 }
 
-/// Times to the second, everything else as JSON.
-fn message_text(message: &DynamicMessage) -> String {
+/// Times to the second, or the millisecond; everything else as JSON.
+fn message_text(message: &DynamicMessage, exactly: bool) -> String {
     match serde_json::to_value(message) {
         Ok(serde_json::Value::String(text)) => {
             match (message.descriptor().full_name(), text.split_once('.')) {
+                ("google.protobuf.Timestamp", Some((seconds, fraction))) if exactly => {
+                    let digits: String = fraction.chars().take(3).collect();
+                    format!("{seconds}.{}Z", digits.trim_end_matches('Z'))
+                }
                 ("google.protobuf.Timestamp", Some((seconds, _))) => format!("{seconds}Z"),
                 _ => text,
             }
