@@ -5,6 +5,8 @@
 //! resources are asked of the server. Without a server, or with a slow one, what is built in is
 //! completed, and nothing is said of it.
 
+mod bash;
+
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
@@ -81,10 +83,14 @@ pub(crate) fn command() -> Command {
 
 /// The script.
 pub(crate) fn script(shell: Shell, out: &mut dyn io::Write) -> Result<(), CliError> {
+    let mut script = Vec::new();
     if let Some(completer) = Shells::builtins().completer(shell.name()) {
-        completer.write_registration(VARIABLE, "cairn", "cairn", "cairn", out)?;
+        completer.write_registration(VARIABLE, "cairn", "cairn", "cairn", &mut script)?;
     }
-    Ok(())
+    if shell == Shell::Bash {
+        script = bash::script(&String::from_utf8_lossy(&script)).into_bytes();
+    }
+    Ok(out.write_all(&script)?)
 }
 
 /// What is completed, and with which names of the server.
@@ -154,6 +160,9 @@ pub(crate) async fn complete(
     let names = Names::default();
     let mut command = with_values(grammar::command(actions), actions, &names);
     let mut write = |to: &mut dyn io::Write| {
+        if shell.is("bash") {
+            return bash::write(&mut command, words, to);
+        }
         let words = words.iter().map(OsString::from).collect();
         shell.write_complete(&mut command, words, None, to)
     };

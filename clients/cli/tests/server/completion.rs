@@ -14,14 +14,17 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_cairn");
 
 /// What bash offers for the last word of a line.
 async fn offered(credential: &str, line: &str) -> Vec<String> {
-    // As bash splits the line: the last word is empty after a blank.
+    // As bash splits the line: at blanks and before and after `=`; the last word is empty after
+    // a blank, and what is completed is empty after a `=`.
     let script = r#"
         source <(cairn completion bash)
-        IFS=' ' read -ra COMP_WORDS <<< "$1"
+        IFS=' ' read -ra COMP_WORDS <<< "${1//=/ = }"
         if [[ "$1" == *' ' ]]; then COMP_WORDS+=(''); fi
         COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
         COMP_TYPE=9
-        _clap_complete_cairn cairn "${COMP_WORDS[COMP_CWORD]}" ''
+        current="${COMP_WORDS[COMP_CWORD]}"
+        if [[ "$current" == '=' ]]; then current=''; fi
+        _clap_complete_cairn cairn "$current" ''
         for word in "${COMPREPLY[@]}"; do printf '%s\n' "$word"; done
     "#;
     let folder = std::path::Path::new(PROGRAM).parent().unwrap().display();
@@ -58,6 +61,9 @@ async fn bash_completes_what_the_server_has() {
         ("cairn query gadget --fields leg", &["legs"]),
         ("cairn query gadget --sort memory", &["memoryBytes"]),
         ("cairn query gadget le", &["legs="]),
+        ("cairn query gadget colour=", &["Red", "LightGreen"]),
+        ("cairn query gadget name=x colour=l", &["LightGreen"]),
+        ("cairn create gadget --colour=l", &["LightGreen"]),
     ] {
         assert_eq!(offered(&credential, line).await, expected, "{line}");
     }
@@ -86,6 +92,7 @@ async fn bash_completes_names() {
         ("cairn gadget get 0189-1", &["0189-1"]),
         ("cairn create gadget --friend s", &["saw"]),
         ("cairn create gadget --friend-uuids s", &["saw"]),
+        ("cairn create gadget --friend=s", &["saw"]),
     ] {
         fake.script("QueryGadget", [Step::Send(rows.clone())]);
         let mut words = offered(&credential, line).await;
