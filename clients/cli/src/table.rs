@@ -10,7 +10,7 @@ use crate::size;
 
 const NOTHING: &str = "-";
 /// Longer texts are cut in rows; the details of one resource have them whole.
-const LONGEST_CELL: usize = 60;
+const LONGEST_CELL: usize = 100;
 
 /// A table of messages of one type, a row each.
 pub(crate) fn rows(messages: &[DynamicMessage], columns: &[FieldDescriptor]) -> String {
