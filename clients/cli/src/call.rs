@@ -7,15 +7,16 @@ mod watch;
 
 use std::{future::Future, pin::Pin};
 
-use cairn_proto::{fault::Fault, meta::Catalog};
+use cairn_proto::fault::Fault;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 use tonic::Status;
 
 use crate::{
-    action::Kind,
+    action::{Actions, Kind},
     connection::Connection,
     error::{CliError, Outcome},
     grammar::Invocation,
+    labels::Labels,
     query::{self, Found},
     table,
     terminal::Terminal,
@@ -24,7 +25,7 @@ use crate::{
 /// What an invocation is carried out with.
 pub(crate) struct Session<'a, 't> {
     pub(crate) connection: &'a Connection,
-    pub(crate) catalog: &'a Catalog,
+    pub(crate) actions: &'a Actions,
     pub(crate) terminal: &'a mut Terminal<'t>,
     pub(crate) json: bool,
     /// Ends when the person wants no more of it.
@@ -42,13 +43,16 @@ pub(crate) async fn run(
         Kind::Log => log::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;
-            let text = table::answer(&answer, session.catalog);
+            let text = table::answer(&answer, &session.actions.catalog);
             session.print(&answer, &text)
         }
         Kind::Query | Kind::GenericQuery => {
             let answer = unary(session, invocation).await?;
             let found = Found::read(&answer).map_err(CliError::Answer)?;
-            let text = rows(session.catalog, invocation, &found);
+            let text = match session.json {
+                true => String::new(),
+                false => rows(session, invocation, &found).await,
+            };
             session.print(&answer, &text)?;
             if invocation.query.is_full(found.rows.len()) && !session.json {
                 tell_of_more(session, invocation, &found).await?;
@@ -70,8 +74,12 @@ async fn tell_of_more(
         Some(total) => total,
         None => {
             let count = query.counting();
-            let counted = query::find(session.connection, invocation.action, &count);
-            counted.await?.total.unwrap_or_default()
+            let counted = query::find(session.connection, invocation.action, &count).await;
+            // The rows are there, and that is what was asked for.
+            counted
+                .ok()
+                .and_then(|found| found.total)
+                .unwrap_or_default()
         }
     };
     if total > next {
@@ -99,7 +107,8 @@ async fn unary(
     answer.map_err(|status| called(invocation, &status, None))
 }
 
-fn rows(catalog: &Catalog, invocation: &Invocation<'_>, found: &Found) -> String {
+async fn rows(session: &Session<'_, '_>, invocation: &Invocation<'_>, found: &Found) -> String {
+    let (catalog, fields) = (&session.actions.catalog, &invocation.query.fields);
     let total = found.total.map(|total| total.to_string());
     if invocation.query.count {
         return total.unwrap_or_default() + "\n";
@@ -111,8 +120,15 @@ fn rows(catalog: &Catalog, invocation: &Invocation<'_>, found: &Found) -> String
         format!("no {plural}\n")
     } else {
         let message = found.rows[0].descriptor();
-        let columns = table::columns(&message, catalog, &invocation.query.fields);
-        table::rows(&found.rows, &columns)
+        let columns = table::columns(&message, catalog, fields);
+        // Who asks for a field gets what is in it.
+        if fields.is_empty() {
+            let (connection, actions) = (session.connection, session.actions);
+            let labels = Labels::of(connection, actions, &found.rows, &columns).await;
+            table::labelled_rows(&found.rows, &columns, &labels)
+        } else {
+            table::rows(&found.rows, &columns)
+        }
     };
     if let Some(total) = total {
         text.push_str(&format!("\n{total} in all\n"));

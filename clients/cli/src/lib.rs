@@ -14,6 +14,7 @@ mod credential;
 mod error;
 mod flag;
 mod grammar;
+mod labels;
 mod log;
 mod names;
 mod query;
@@ -126,7 +127,7 @@ async fn attempt(
             }
             let mut session = Session {
                 connection: &connection,
-                catalog: &catalog,
+                actions: &actions,
                 terminal,
                 json: early.json,
                 interrupt,

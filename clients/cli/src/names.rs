@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use cairn_proto::{
     fault::Fault,
-    meta::{Catalog, ResourceType},
+    meta::{Catalog, Field, ResourceType},
     query::v1alpha1::{Condition, Operator, Query},
 };
 use cairn_types::{ErrorCode, Uuid};
@@ -51,9 +51,10 @@ pub(crate) async fn resolve(
     actions: &Actions,
     invocation: &mut Invocation<'_>,
 ) -> Result<(), CliError> {
+    let is_changed = write_out(&actions.catalog, invocation);
     let mut places = places_in_request(invocation);
     places.extend(places_in_conditions(&actions.catalog, invocation));
-    if places.is_empty() {
+    if places.is_empty() && !is_changed {
         return Ok(());
     }
     let mut distinct: BTreeMap<_, _> = places
@@ -108,6 +109,22 @@ pub(crate) async fn resolve(
         request: Some(invocation.asked()),
         operation: None,
     })
+}
+
+/// Writes out the shorthands of a query, and says whether there were any.
+fn write_out(catalog: &Catalog, invocation: &mut Invocation<'_>) -> bool {
+    let noun = &invocation.action.noun;
+    let query = &mut invocation.query;
+    let conditions = query.conditions.iter_mut().map(|c| &mut c.field);
+    let fields = conditions.chain(&mut query.fields).chain(&mut query.sort);
+    let mut is_changed = false;
+    for field in fields {
+        if let Some(full) = in_full(catalog, noun, field) {
+            *field = full;
+            is_changed = true;
+        }
+    }
+    is_changed
 }
 
 /// The name that a text is, unless it is a uuid.
@@ -222,25 +239,47 @@ fn places_in_conditions(catalog: &Catalog, invocation: &Invocation<'_>) -> Vec<P
 
 /// The noun that the field at the end of a condition's path refers to.
 fn referenced(catalog: &Catalog, noun: &str, condition: &Condition) -> Option<String> {
-    let mut resource = catalog.resource(noun)?;
-    let mut path = condition.field.split('.').peekable();
+    let (resource, last) = end_of(catalog, noun, &condition.field)?;
+    resource.field(last)?.references.clone()
+}
+
+/// `zoneUuid` for `zone`, at the end of a path too; none if the path is no such shorthand.
+fn in_full(catalog: &Catalog, noun: &str, path: &str) -> Option<String> {
+    let (resource, last) = end_of(catalog, noun, path)?;
+    let full = reference(resource, last).filter(|_| resource.field(last).is_none())?;
+    let before = path.strip_suffix(last)?;
+    Some(format!("{before}{}", full.json_name))
+}
+
+/// The resource at the end of a path, and its field there.
+fn end_of<'a, 'p>(
+    catalog: &'a Catalog,
+    noun: &str,
+    path: &'p str,
+) -> Option<(&'a ResourceType, &'p str)> {
+    let mut resource = &**catalog.resource(noun)?;
+    let mut path = path.split('.').peekable();
     while let Some(segment) = path.next() {
         if path.peek().is_none() {
-            return resource.field(segment)?.references.clone();
+            return Some((resource, segment));
         }
-        let to = |camel: &str, snake: &str| {
-            let field = resource.field(&format!("{segment}{camel}"));
-            let field = field.or_else(|| resource.field(&format!("{segment}{snake}")));
-            catalog.resource(field?.references.as_deref()?)
-        };
+        let to = reference(resource, segment)
+            .and_then(|field| catalog.resource(field.references.as_deref()?));
         let from = || {
             let mut referrers = catalog.referrers(&resource.name);
             let called = |other: &ResourceType| plain(&other.plural) == plain(segment);
             Some(referrers.find(|(other, _)| called(other))?.0)
         };
-        resource = to("Uuid", "_uuid").or_else(from)?;
+        resource = to.or_else(from)?;
     }
     None
+}
+
+/// The field that refers to what a path calls by the field's name without `Uuid`.
+fn reference<'a>(resource: &'a ResourceType, segment: &str) -> Option<&'a Field> {
+    let camel = resource.field(&format!("{segment}Uuid"));
+    let field = camel.or_else(|| resource.field(&format!("{segment}_uuid")));
+    field.filter(|field| field.references.is_some())
 }
 
 /// `vmInstances`, `vm_instances` and `vm-instances` are the same.

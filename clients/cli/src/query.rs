@@ -23,7 +23,7 @@ pub(crate) struct QueryArgs {
     pub(crate) written: Vec<String>,
     /// Which columns; none for the resource's own choice.
     pub(crate) fields: Vec<String>,
-    sort: Option<String>,
+    pub(crate) sort: Option<String>,
     descending: bool,
     limit: Option<u32>,
     pub(crate) start: u64,

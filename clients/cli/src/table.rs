@@ -6,7 +6,7 @@ use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
 
-use crate::size;
+use crate::{flag, labels::Labels, names, size};
 
 const NOTHING: &str = "-";
 /// Longer texts are cut in rows; the details of one resource have them whole.
@@ -20,6 +20,28 @@ pub(crate) fn rows(messages: &[DynamicMessage], columns: &[FieldDescriptor]) -> 
             .iter()
             .map(|field| clipped(&cell(message, field)))
             .collect::<Vec<_>>()
+    });
+    table(Some(names.collect()), lines)
+}
+
+/// The same, where a resource that a row refers to is told by its name.
+pub(crate) fn labelled_rows(
+    messages: &[DynamicMessage],
+    columns: &[FieldDescriptor],
+    labels: &Labels,
+) -> String {
+    let names = columns.iter().map(|field| {
+        let name = field.json_name();
+        let refers = flag::references(field).filter(|noun| names::are_taken(noun));
+        let short = refers.and_then(|_| name.strip_suffix("Uuid"));
+        short.unwrap_or(name).to_owned()
+    });
+    let lines = messages.iter().map(|message| {
+        let cells = columns.iter().map(|field| {
+            let cell = cell(message, field);
+            clipped(&labels.name(&cell).map_or_else(|| cell.clone(), printable))
+        });
+        cells.collect::<Vec<_>>()
     });
     table(Some(names.collect()), lines)
 }

@@ -54,6 +54,28 @@ fn a_condition_says_whose_uuid_it_compares() {
 }
 
 #[test]
+fn a_reference_need_not_be_written_out() {
+    let catalog = catalog();
+    for (noun, path, full) in [
+        ("cluster", "zone", Some("zoneUuid")),
+        ("host", "cluster.zone", Some("cluster.zoneUuid")),
+        ("vm-instance", "rootVolume", Some("rootVolumeUuid")),
+        ("vm-instance", "root_volume", Some("rootVolumeUuid")),
+        ("cluster", "zoneUuid", None),
+        ("cluster", "name", None),
+        ("cluster", "hosts", None),
+        ("zone", "nothing", None),
+        ("zone", "nothing.zone", None),
+    ] {
+        assert_eq!(
+            in_full(&catalog, noun, path).as_deref(),
+            full,
+            "{noun} {path}"
+        );
+    }
+}
+
+#[test]
 fn what_was_meant_is_suggested() {
     let many: Vec<_> = (0..20).map(|n| format!("rack{n}-z")).collect();
     for (name, names, expected) in [

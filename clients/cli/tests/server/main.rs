@@ -241,6 +241,55 @@ async fn rows_are_found() {
 }
 
 #[tokio::test]
+async fn a_table_has_the_names_of_what_its_rows_refer_to() {
+    let fake = Fake::start().await;
+    let widget = |uuid: &str, name: &str| json!({"@type": "type.googleapis.com/acme.v1.Widget", "uuid": uuid, "name": name});
+    let item = |uuid: &str, widget: &str| {
+        json!({
+            "@type": "type.googleapis.com/acme.v1.Mount",
+            "uuid": uuid,
+            "name": "m",
+            "widgetUuid": widget,
+        })
+    };
+    let mounts = json!({"items": [item("m1", "w1"), item("m2", "w2"), item("m3", "w1")]});
+    let widgets = json!({"items": [widget("w1", "bench")]});
+    fake.script("Query", [Step::Send(mounts.clone())])
+        .script("Query", [Step::Send(widgets)]);
+    let ran = cairn(&fake, "query mount").await;
+    let table = "\
+uuid  name  widget
+───────────────────
+m1    m     bench
+m2    m     w2
+m3    m     bench
+";
+    assert_eq!((ran.code, ran.out.as_str()), (0, table), "{ran:?}");
+    let query = &fake.calls()[1].request["query"];
+    let condition = json!({"field": "uuid", "operator": "OPERATOR_IN", "values": ["w1", "w2"]});
+    assert_eq!(query["conditions"], json!([condition]));
+
+    // A lookup that fails is no failure.
+    fake.script("Query", [Step::Send(mounts.clone())])
+        .script("Query", [Step::Fail(Status::unavailable("x"))]);
+    let ran = cairn(&fake, "query mount").await;
+    assert!(ran.out.contains("m1    m     w1\n"), "{ran:?}");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+
+    // What is asked for by name of its field is that field, and JSON is the answer.
+    for line in ["query mount --fields uuid,widgetUuid", "query mount --json"] {
+        let before = fake.calls().len();
+        fake.script("Query", [Step::Send(mounts.clone())]);
+        let ran = cairn(&fake, line).await;
+        assert!(
+            ran.out.contains("widgetUuid") && ran.out.contains("w1"),
+            "{ran:?}"
+        );
+        assert_eq!(fake.calls().len(), before + 1);
+    }
+}
+
+#[tokio::test]
 async fn what_a_limit_cut_off_is_said() {
     let fake = Fake::start().await;
     let rows = json!({"gadgets": [{"uuid": "g1"}, {"uuid": "g2"}]});

@@ -114,6 +114,15 @@ async fn conditions_on_references_take_names() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(fake.calls()[3].request, conditions(json!([UUID, "w7"])));
 
+    fake.script("Query", [widgets(&[("w7", "bench")])])
+        .script("QueryGadget", [gadgets(&[])]);
+    let line = "query gadget widget=bench --fields name,widget --sort widget";
+    assert_eq!(cairn(&fake, line).await.code, 0);
+    let mut short = conditions(json!(["w7"]));
+    short["query"]["fields"] = json!(["name", "widgetUuid"]);
+    short["query"]["sortBy"] = json!("widgetUuid");
+    assert_eq!(fake.calls()[5].request, short);
+
     // A pattern is none, and neither is a name that is asked for as one.
     for line in [
         "query gadget widgetUuid~=ben%",

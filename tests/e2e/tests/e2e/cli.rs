@@ -114,11 +114,16 @@ async fn a_person_works_with_names() {
     // Each by its only name, under the flags that people type.
     let create = "create vm-instance --name web --instance-offering it --image it --l3-network it";
     assert!(done(create).await.contains("Running"));
-    let of_host = "query vm-instance hostUuid=host-0 zoneUuid=zone --fields name,state";
+    let of_host = "query vm-instance host=host-0 zoneUuid=zone --fields name,state";
     assert!(done(of_host).await.contains("web   Running"));
     assert_eq!(
         done("query host vmInstances.zoneUuid=zone --count").await,
         "1\n"
+    );
+    let table = done("query vm-instance").await;
+    assert!(
+        table.contains("  host ") && table.contains("  host-0  "),
+        "{table}"
     );
     done("stop vm-instance web --grace-secs 0").await;
     let stopped = done("get vm-instance web").await;
