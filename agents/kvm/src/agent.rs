@@ -16,9 +16,10 @@ use crate::{
     vms::{Hypervisor, Vms},
 };
 use cairn_agent_protocol::{
-    Agent, ApplyDhcp, CacheImage, CommandError, Connect, CreateVolume, DeleteBridge, DeleteImage,
-    DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus, ImageFacts, PoolFacts, PoolSpace,
-    RebootVm, StartVm, StopVm, TaskContext, VmFacts, VolumeFacts,
+    Agent, ApplyDhcp, CacheImage, CommandError, Connect, ConsolePart, CreateVolume, DeleteBridge,
+    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus, ImageFacts,
+    PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TaskContext, VmFacts,
+    VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -181,5 +182,13 @@ impl Agent for KvmAgent {
 
     async fn destroy_vm(&self, _: &TaskContext, command: DestroyVm) -> Result<(), CommandError> {
         Ok(self.vms.destroy(command.vm).await?)
+    }
+
+    async fn read_console(
+        &self,
+        _: &TaskContext,
+        command: ReadConsole,
+    ) -> Result<Option<ConsolePart>, CommandError> {
+        Ok(self.vms.read_console(&command).await?)
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     network::Network,
     process::Process,
 };
-use cairn_agent_protocol::StartVm;
+use cairn_agent_protocol::{ConsolePart, ReadConsole, StartVm};
 use cairn_types::{Uuid, chain};
 
 /// How long QEMU may take to have a virtual machine run, or tell why not.
@@ -156,6 +156,15 @@ impl Vms {
     pub(crate) async fn destroy(&self, vm: Uuid) -> Result<(), KvmError> {
         let _turn = self.turns.take(vm).await;
         self.host.undo(&self.host.folders.of(vm), true).await
+    }
+
+    /// A part of what a virtual machine wrote to its serial console, which takes no turn: it is
+    /// read while the machine starts or stops, too. None where it never ran.
+    pub(crate) async fn read_console(
+        &self,
+        command: &ReadConsole,
+    ) -> Result<Option<ConsolePart>, KvmError> {
+        self.host.folders.of(command.vm).read_console(command).await
     }
 }
 

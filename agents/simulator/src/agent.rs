@@ -4,9 +4,10 @@ use async_trait::async_trait;
 
 use crate::Simulator;
 use cairn_agent_protocol::{
-    Agent, AgentCommand as _, ApplyDhcp, CacheImage, CommandError, Connect, CreateVolume,
-    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus,
-    ImageFacts, PoolFacts, PoolSpace, RebootVm, StartVm, StopVm, TaskContext, VmFacts, VolumeFacts,
+    Agent, AgentCommand as _, ApplyDhcp, CacheImage, CommandError, Connect, ConsolePart,
+    CreateVolume, DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts,
+    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm,
+    TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -132,5 +133,14 @@ impl Agent for Simulator {
             Ok(())
         })
         .await
+    }
+
+    async fn read_console(
+        &self,
+        cx: &TaskContext,
+        command: ReadConsole,
+    ) -> Result<Option<ConsolePart>, CommandError> {
+        self.run(ReadConsole::NAME, cx, |state| Ok(state.console(&command)))
+            .await
     }
 }

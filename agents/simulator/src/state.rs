@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use cairn_agent_protocol::{
-    CommandError, CommandErrorCode, CreateVolume, NicSpec, StartVm, VmFacts, VolumeFacts,
+    CommandError, CommandErrorCode, ConsolePart, CreateVolume, NicSpec, ReadConsole, StartVm,
+    VmFacts, VolumeFacts,
 };
 use cairn_types::{Coded, ErrorCode, HostUuid, Uuid};
 
@@ -111,6 +112,17 @@ pub struct VmState {
     pub root_volume_path: String,
     /// Its network interfaces.
     pub nics: Vec<NicSpec>,
+    /// What it wrote to its serial console, over all its runs.
+    #[serde(default)]
+    pub console: String,
+}
+
+impl VmState {
+    fn says(&mut self, what: &str) {
+        let name = &self.name;
+        self.console
+            .push_str(&format!("simulated {name}: {what}\n"));
+    }
 }
 
 impl HostState {
@@ -164,21 +176,25 @@ impl HostState {
             return Ok(VmFacts { pid: Some(pid) });
         }
         let pid = self.new_pid();
-        let vm = VmState {
+        let before = self.vms.remove(&command.vm);
+        let mut vm = VmState {
             name: command.name,
             pid: Some(pid),
             cpu_count: command.cpu_count,
             memory_bytes: command.memory_bytes,
             root_volume_path: path,
             nics: command.nics,
+            console: before.map(|vm| vm.console).unwrap_or_default(),
         };
+        vm.says("boot");
         self.vms.insert(command.vm, vm);
         Ok(VmFacts { pid: Some(pid) })
     }
 
     pub(crate) fn stop_vm(&mut self, vm: Uuid) {
-        if let Some(vm) = self.vms.get_mut(&vm) {
+        if let Some(vm) = self.vms.get_mut(&vm).filter(|vm| vm.pid.is_some()) {
             vm.pid = None;
+            vm.says("power off");
         }
     }
 
@@ -187,6 +203,7 @@ impl HostState {
         match self.vms.get_mut(&uuid) {
             Some(vm) if vm.pid.is_some() => {
                 vm.pid = Some(pid);
+                vm.says("reboot");
                 Ok(())
             }
             _ => {
@@ -194,6 +211,18 @@ impl HostState {
                 Err(CommandError::new(CommandErrorCode::NotFound, text))
             }
         }
+    }
+
+    pub(crate) fn console(&self, command: &ReadConsole) -> Option<ConsolePart> {
+        let log = self.vms.get(&command.vm)?.console.as_bytes();
+        let (offset, length) = command.part_of(log.len() as u64);
+        // Of a log in memory, neither is beyond what a usize holds.
+        let part = log.iter().skip(offset as usize).take(length as usize);
+        Some(ConsolePart {
+            content: part.copied().collect(),
+            offset,
+            total_bytes: log.len() as u64,
+        })
     }
 
     fn new_pid(&mut self) -> u32 {
@@ -319,6 +348,10 @@ mod tests {
         assert_ne!(host.vms[&vm].pid, first.pid);
         host.stop_vm(vm);
         host.stop_vm(vm);
+        assert_eq!(
+            host.vms[&vm].console,
+            "simulated web: boot\nsimulated web: reboot\nsimulated web: power off\n"
+        );
         assert!(host.running().is_empty());
         assert_eq!(
             host.reboot_vm(vm).unwrap_err().code,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_proto::meta::{Catalog, option};
 use prost_reflect::{
-    DescriptorPool, FieldDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
+    DescriptorPool, FieldDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor, Value,
 };
 
 const QUERY_SERVICE: &str = "cairn.query.v1alpha1.QueryService";
@@ -12,7 +12,7 @@ const QUERY: &str = "cairn.query.v1alpha1.Query";
 const ACCEPTED: &str = "cairn.operation.v1alpha1.Accepted";
 const OPERATION_EVENT: &str = "cairn.operation.v1alpha1.OperationEvent";
 /// Words of the command line itself; nothing else may be called so.
-const OWN_WORDS: [&str; 2] = ["help", "resources"];
+const OWN_WORDS: [&str; 4] = ["completion", "help", "resources", "version"];
 
 /// How an rpc is asked and how it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Watch,
     /// It answers messages until it ends.
     Stream,
+    /// It answers a part of a log.
+    Log,
     /// One answer.
     Unary,
 }
@@ -147,8 +149,7 @@ fn noun(service: &ServiceDescriptor, catalog: &Catalog) -> String {
 }
 
 fn verb(method: &MethodDescriptor, noun: &str, plural: Option<&str>) -> String {
-    let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc");
-    let given = rules.and_then(|r| Some(r.get_field_by_name("verb")?.as_str()?.to_owned()));
+    let given = rule(method, "verb").and_then(|verb| Some(verb.as_str()?.to_owned()));
     if let Some(given) = given.filter(|verb| !verb.is_empty()) {
         return given;
     }
@@ -165,11 +166,19 @@ fn verb(method: &MethodDescriptor, noun: &str, plural: Option<&str>) -> String {
     name
 }
 
+fn rule(method: &MethodDescriptor, name: &str) -> Option<Value> {
+    let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc")?;
+    Some(rules.get_field_by_name(name)?.into_owned())
+}
+
 fn kind(method: &MethodDescriptor) -> Kind {
     let output = method.output();
     if !method.is_server_streaming() {
-        let query = query_field(&method.input()).is_some();
-        return if query { Kind::Query } else { Kind::Unary };
+        if query_field(&method.input()).is_some() {
+            return Kind::Query;
+        }
+        let is_log = rule(method, "log").and_then(|log| log.as_bool()) == Some(true);
+        return if is_log { Kind::Log } else { Kind::Unary };
     }
     if field_of(&output, OPERATION_EVENT).is_some() {
         Kind::Watch
@@ -245,6 +254,12 @@ mod tests {
             ("operation", "show", "GetOperation", Kind::Unary),
             ("operation", "watch", "WatchOperation", Kind::Watch),
             ("cancel", "operation", "CancelOperation", Kind::Unary),
+            (
+                "vm-instance",
+                "console-log",
+                "GetVmInstanceConsoleLog",
+                Kind::Log,
+            ),
             (
                 "l2-network",
                 "attach-to-cluster",

@@ -1,21 +1,23 @@
 //! Carrying out an invocation: one answer, rows, an operation to wait for, or events to follow.
 
+mod log;
 mod operation;
 mod retries;
 mod watch;
 
 use std::{future::Future, pin::Pin};
 
-use cairn_proto::{fault::Fault, meta::Catalog};
+use cairn_proto::fault::Fault;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 use tonic::Status;
 
 use crate::{
-    action::Kind,
+    action::{Actions, Kind},
     connection::Connection,
     error::{CliError, Outcome},
     grammar::Invocation,
-    query::Found,
+    labels::Labels,
+    query::{self, Found},
     table,
     terminal::Terminal,
 };
@@ -23,7 +25,7 @@ use crate::{
 /// What an invocation is carried out with.
 pub(crate) struct Session<'a, 't> {
     pub(crate) connection: &'a Connection,
-    pub(crate) catalog: &'a Catalog,
+    pub(crate) actions: &'a Actions,
     pub(crate) terminal: &'a mut Terminal<'t>,
     pub(crate) json: bool,
     /// Ends when the person wants no more of it.
@@ -38,17 +40,54 @@ pub(crate) async fn run(
     match invocation.action.kind {
         Kind::Operation => operation::run(session, invocation).await,
         Kind::Watch | Kind::Stream => watch::run(session, invocation).await,
+        Kind::Log => log::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;
-            let text = table::answer(&answer, session.catalog);
+            let text = table::answer(&answer, &session.actions.catalog);
             session.print(&answer, &text)
         }
         Kind::Query | Kind::GenericQuery => {
             let answer = unary(session, invocation).await?;
-            let text = rows(session.catalog, invocation, &answer)?;
-            session.print(&answer, &text)
+            let found = Found::read(&answer).map_err(CliError::Answer)?;
+            let text = match session.json {
+                true => String::new(),
+                false => rows(session, invocation, &found).await,
+            };
+            session.print(&answer, &text)?;
+            if invocation.query.is_full(found.rows.len()) && !session.json {
+                tell_of_more(session, invocation, &found).await?;
+            }
+            Ok(())
         }
     }
+}
+
+/// Says what the limit cut off, if it did.
+async fn tell_of_more(
+    session: &mut Session<'_, '_>,
+    invocation: &Invocation<'_>,
+    found: &Found,
+) -> Result<(), CliError> {
+    let query = &invocation.query;
+    let (shown, next) = (found.rows.len(), query.start + found.rows.len() as u64);
+    let total = match found.total {
+        Some(total) => total,
+        None => {
+            let count = query.counting();
+            let counted = query::find(session.connection, invocation.action, &count).await;
+            // The rows are there, and that is what was asked for.
+            counted
+                .ok()
+                .and_then(|found| found.total)
+                .unwrap_or_default()
+        }
+    };
+    if total > next {
+        session.terminal.out.flush()?;
+        let note = format!("{shown} of {total} are shown; --start {next} shows what follows.");
+        writeln!(session.terminal.err, "{note}")?;
+    }
+    Ok(())
 }
 
 async fn unary(
@@ -68,15 +107,11 @@ async fn unary(
     answer.map_err(|status| called(invocation, &status, None))
 }
 
-fn rows(
-    catalog: &Catalog,
-    invocation: &Invocation<'_>,
-    answer: &DynamicMessage,
-) -> Result<String, CliError> {
-    let found = Found::read(answer).map_err(CliError::Answer)?;
+async fn rows(session: &Session<'_, '_>, invocation: &Invocation<'_>, found: &Found) -> String {
+    let (catalog, fields) = (&session.actions.catalog, &invocation.query.fields);
     let total = found.total.map(|total| total.to_string());
     if invocation.query.count {
-        return Ok(total.unwrap_or_default() + "\n");
+        return total.unwrap_or_default() + "\n";
     }
     let noun = &invocation.action.noun;
     let resource = catalog.resource(noun);
@@ -85,20 +120,27 @@ fn rows(
         format!("no {plural}\n")
     } else {
         let message = found.rows[0].descriptor();
-        let columns = table::columns(&message, catalog, &invocation.query.fields);
-        table::rows(&found.rows, &columns)
+        let columns = table::columns(&message, catalog, fields);
+        // Who asks for a field gets what is in it.
+        if fields.is_empty() {
+            let (connection, actions) = (session.connection, session.actions);
+            let labels = Labels::of(connection, actions, &found.rows, &columns).await;
+            table::labelled_rows(&found.rows, &columns, &labels)
+        } else {
+            table::rows(&found.rows, &columns)
+        }
     };
     if let Some(total) = total {
         text.push_str(&format!("\n{total} in all\n"));
     }
-    Ok(text)
+    text
 }
 
 /// The server's refusal, with what the command line knows of it.
 fn called(invocation: &Invocation<'_>, status: &Status, operation: Option<&str>) -> CliError {
     CliError::Called {
         fault: Box::new(Fault::from_status(status)),
-        request: Some(invocation.action.method.input()),
+        request: Some(invocation.asked()),
         operation: operation.map(str::to_owned),
     }
 }

@@ -10,6 +10,8 @@ All conditions hold together: FIELD=VALUE, or with != > >= < <= in place of =;
 FIELD?=A,B and FIELD!?=A,B (one of, none of), FIELD~=PATTERN and FIELD!~=PATTERN
 (% is any text, _ one character), FIELD=null and FIELD!=null. A field may be a
 path along references: cluster.zone.name=east. In a value, `\\,` is a comma.
+A field that holds a uuid takes a name too: zone=east, which is zoneUuid=east.
+name:TEXT is always a name, also one that looks like a uuid.
 Quote conditions for the shell: 'memoryBytes>=2GiB'.";
 
 // Each before those that it begins with.

@@ -8,7 +8,7 @@ use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::json;
 use tonic::Status;
 
-use crate::flag;
+use crate::{action, flag, query};
 
 /// A failure of the command.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,8 @@ pub(crate) enum CliError {
     #[error("{}", .fault.message)]
     Called {
         fault: Box<Fault>,
-        /// What was asked, to name wrong fields as flags.
-        request: Option<MessageDescriptor>,
+        /// What was asked, to name wrong fields as the person did.
+        request: Option<Asked>,
         /// Which operation it was, if it came to be one.
         operation: Option<String>,
     },
@@ -76,6 +76,31 @@ pub(crate) enum CliError {
     Answer(String),
     #[error("the output cannot be written")]
     Output(#[from] io::Error),
+}
+
+/// How a call was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) request: MessageDescriptor,
+    /// The conditions of a query, as they were written.
+    pub(crate) conditions: Vec<String>,
+}
+
+impl Asked {
+    /// A field of the request, as the command line has it.
+    fn label(&self, name: &str) -> String {
+        let nth = name.strip_prefix("conditions[");
+        let nth = nth.and_then(|rest| rest.split(']').next()?.parse::<usize>().ok());
+        if let Some(written) = nth.and_then(|nth| self.conditions.get(nth)) {
+            return written.clone();
+        }
+        if let Some(field) = field(&self.request, name) {
+            return flag::label(&field);
+        }
+        let part = name.split(['[', '.']).next().unwrap_or_default();
+        let flag = action::query_field(&self.request).and_then(|_| query::flag_of(part));
+        flag.map_or_else(|| name.to_owned(), |flag| format!("--{flag}"))
+    }
 }
 
 /// What is known of a call whose end was not seen.
@@ -154,8 +179,8 @@ impl CliError {
             return Vec::new();
         };
         let label = |name: &str| {
-            let field = request.as_ref().and_then(|r| field(r, name));
-            field.map_or_else(|| name.to_owned(), |field| flag::label(&field))
+            let asked = request.as_ref();
+            asked.map_or_else(|| name.to_owned(), |asked| asked.label(name))
         };
         let fields = fault.fields.iter();
         fields
@@ -275,7 +300,10 @@ mod tests {
         CliError::Called {
             // Over the wire: what a status carries is all that is shown.
             fault: Box::new(Fault::from_status(&fault.into())),
-            request: pool.pool().get_message_by_name(request),
+            request: Some(Asked {
+                request: pool.pool().get_message_by_name(request).unwrap(),
+                conditions: Vec::new(),
+            }),
             operation: Some("o1".into()),
         }
     }

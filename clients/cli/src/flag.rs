@@ -10,7 +10,7 @@ use clap::{
 };
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Value};
 
-use crate::{action, comment, size};
+use crate::{action, comment, names, size};
 
 /// Flags of the command line itself. A field of that name gets `field-` before it.
 const OWN_FLAGS: [&str; 7] = [
@@ -36,16 +36,59 @@ const QUERY_FLAGS: [&str; 7] = [
 /// The flag of a field, without dashes: `zone-uuid`.
 pub(crate) fn name(field: &FieldDescriptor) -> String {
     let name = field.name().replace('_', "-");
-    let taken = OWN_FLAGS.contains(&name.as_str())
-        || (QUERY_FLAGS.contains(&name.as_str())
-            && action::query_field(field.parent_message()).is_some());
-    if taken { format!("field-{name}") } else { name }
+    if is_taken(&name, field) {
+        format!("field-{name}")
+    } else {
+        name
+    }
+}
+
+fn is_taken(name: &str, field: &FieldDescriptor) -> bool {
+    OWN_FLAGS.contains(&name)
+        || (QUERY_FLAGS.contains(&name) && action::query_field(field.parent_message()).is_some())
+}
+
+/// What people type in place of `zone-uuid` and `l3-network-uuids`: `zone`, `l3-network` and
+/// `l3-networks`, unless another flag is called so.
+fn aliases(field: &FieldDescriptor) -> Vec<String> {
+    let message = field.parent_message();
+    let others: Vec<_> = message.fields().filter(|other| other != field).collect();
+    let is_free = |alias: &String| {
+        !is_taken(alias, field)
+            && !others
+                .iter()
+                .any(|other| name(other) == *alias || short_names(other).contains(alias))
+    };
+    short_names(field).into_iter().filter(is_free).collect()
+}
+
+fn short_names(field: &FieldDescriptor) -> Vec<String> {
+    if references(field).is_none() {
+        return Vec::new();
+    }
+    let name = field.name().replace('_', "-");
+    match (name.strip_suffix("-uuid"), name.strip_suffix("-uuids")) {
+        (Some(one), _) => vec![one.to_owned()],
+        (_, Some(one)) => vec![one.to_owned(), format!("{one}s")],
+        _ => Vec::new(),
+    }
+}
+
+/// The noun of the resource whose uuid the field holds.
+pub(crate) fn references(field: &FieldDescriptor) -> Option<String> {
+    let noun = rule(field, "references")?.as_str()?.to_owned();
+    Some(noun).filter(|noun| !noun.is_empty())
 }
 
 /// Whether the field is an argument and not a flag: it names what the call is about.
 pub(crate) fn is_positional(field: &FieldDescriptor) -> bool {
-    rule(field, "routing_key") == Some(Value::Bool(true))
-        && rule(field, "assigned") != Some(Value::Bool(true))
+    rule(field, "routing_key") == Some(Value::Bool(true)) && !is_assigned(field)
+}
+
+/// Whether the field is the uuid of what a call makes, which the server gives unless the caller
+/// does.
+pub(crate) fn is_assigned(field: &FieldDescriptor) -> bool {
+    rule(field, "assigned") == Some(Value::Bool(true))
 }
 
 /// A wrong field, as the command line names it.
@@ -71,7 +114,7 @@ pub(crate) fn arg(field: &FieldDescriptor) -> Arg {
     if is_positional(field) {
         return arg.required(true);
     }
-    let arg = arg.long(name(field));
+    let arg = arg.long(name(field)).visible_aliases(aliases(field));
     let arg = if field.is_list() || field.is_map() {
         arg.action(ArgAction::Append)
     } else {
@@ -113,11 +156,18 @@ pub(crate) fn fill(field: &FieldDescriptor, matches: &ArgMatches, request: &mut 
 }
 
 /// Apart from the ids of the command line's own arguments.
-fn id(field: &FieldDescriptor) -> String {
+pub(crate) fn id(field: &FieldDescriptor) -> String {
     format!("field:{}", field.name())
 }
 
 fn placeholder(field: &FieldDescriptor) -> String {
+    if let Some(noun) = references(field) {
+        return if names::are_taken(&noun) {
+            "NAME|UUID".to_owned()
+        } else {
+            "UUID".to_owned()
+        };
+    }
     if is_positional(field) {
         return name(field).to_uppercase();
     }
@@ -125,7 +175,6 @@ fn placeholder(field: &FieldDescriptor) -> String {
         return "KEY=VALUE".to_owned();
     }
     match field.kind() {
-        _ if rule(field, "references").is_some_and(|r| r.as_str() != Some("")) => "UUID".to_owned(),
         Kind::String => "TEXT".to_owned(),
         Kind::Bool => "BOOL".to_owned(),
         Kind::Bytes => "BASE64".to_owned(),

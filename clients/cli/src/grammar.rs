@@ -8,16 +8,24 @@ use prost_reflect::{DynamicMessage, FieldDescriptor};
 
 use crate::{
     action::{Action, Actions, Kind},
-    comment, condition, flag,
+    comment,
+    completion::{self, Shell},
+    condition, error, flag,
+    log::{self, LogArgs},
+    names,
     query::{self, QueryArgs},
 };
 
 const ABOUT: &str = "The command line of Cairn.";
 const USAGE: &str = "cairn [OPTIONS] <RESOURCE> <VERB> [ARGUMENTS]
        cairn [OPTIONS] <VERB> <RESOURCE> [ARGUMENTS]
-       cairn resources [RESOURCE]";
+       cairn resources [RESOURCE]
+       cairn completion <SHELL>
+       cairn version";
 const HELP: &str = "\
 A text given as @FILE is read from that file; @@ begins a text with @.
+The exit code is 0 if it succeeded, 1 if the call failed, 2 if the command is wrong.
+`cairn completion --help` has the shell complete commands, flags and names.
 `cairn <RESOURCE> --help`, `cairn <VERB> --help` and `cairn <VERB> <RESOURCE> --help` tell more.";
 
 /// What is known of a command line before the resources are: where to ask for them.
@@ -65,6 +73,10 @@ impl Early {
 pub(crate) enum Asked<'a> {
     /// The list of resources, or one of them.
     Resources(Option<String>),
+    /// Which version this is.
+    Version,
+    /// The script that has a shell complete.
+    Completion(Shell),
     /// A call.
     Call(Box<Invocation<'a>>),
 }
@@ -77,6 +89,18 @@ pub(crate) struct Invocation<'a> {
     pub(crate) query: QueryArgs,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) no_wait: bool,
+    /// Of a log: what of it is shown.
+    pub(crate) log: LogArgs,
+}
+
+impl Invocation<'_> {
+    /// How it was asked for, to tell a failure in the same words.
+    pub(crate) fn asked(&self) -> error::Asked {
+        error::Asked {
+            request: self.action.method.input(),
+            conditions: self.query.written.clone(),
+        }
+    }
 }
 
 /// Reads a command line, without the name of the program.
@@ -86,6 +110,12 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
     let Some((one, matches)) = matches.subcommand() else {
         return Err(missing());
     };
+    if one == "version" {
+        return Ok(Asked::Version);
+    }
+    if let Some(shell) = matches.try_get_one::<Shell>("shell").ok().flatten() {
+        return Ok(Asked::Completion(*shell));
+    }
     let Some((other, matches)) = matches.subcommand() else {
         let noun = matches.try_get_one::<String>("noun").ok().flatten();
         return Ok(Asked::Resources(noun.cloned()));
@@ -108,6 +138,10 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
         query: args,
         idempotency_key: matches.get_one::<String>("idempotency-key").cloned(),
         no_wait: action.kind == Kind::Operation && matches.get_flag("no-wait"),
+        log: match action.kind {
+            Kind::Log => LogArgs::read(matches),
+            _ => LogArgs::default(),
+        },
     })))
 }
 
@@ -124,7 +158,7 @@ fn is_query(action: &Action) -> bool {
 
 /// The fields that are flags: not the query, which has a language of its own, and nothing of the
 /// generic query, where the noun says the rest.
-fn request_fields(action: &Action) -> Vec<FieldDescriptor> {
+pub(crate) fn request_fields(action: &Action) -> Vec<FieldDescriptor> {
     if action.kind == Kind::GenericQuery {
         return Vec::new();
     }
@@ -170,6 +204,8 @@ pub(crate) fn command(actions: &Actions) -> Command {
                     .help("Only this one, with what is said of each field."),
             ),
     )
+    .subcommand(completion::command())
+    .subcommand(Command::new("version").about("Say which version this is."))
 }
 
 fn group(name: &str, about: String, second: &'static str) -> Command {
@@ -211,8 +247,14 @@ fn leaf(action: &Action, name: &str) -> Command {
         }
         leaf = leaf.arg(arg);
     }
+    let names = fields.iter().filter_map(flag::references);
     if is_query(action) {
         leaf = leaf.args(query::args()).after_help(condition::HELP);
+    } else if names.into_iter().any(|noun| names::are_taken(&noun)) {
+        leaf = leaf.after_help(names::HELP);
+    }
+    if action.kind == Kind::Log {
+        leaf = leaf.args(log::args());
     }
     if action.kind == Kind::Operation {
         leaf = leaf.arg(

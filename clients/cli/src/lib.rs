@@ -2,19 +2,21 @@
 //! server, asked for by gRPC reflection, or the built-in ones. A new resource, field or rpc needs
 //! no code here, and neither does a plugin's.
 //!
-//! Absent on purpose: any mention of a resource by name, operations apart. Absent for now:
-//! completion, and names in place of uuids; both have what they need in the `references` of a
-//! field.
+//! Absent on purpose: any mention of a resource by name, operations apart.
 
 mod action;
 mod call;
 mod comment;
+mod completion;
 mod condition;
 mod connection;
 mod credential;
 mod error;
 mod flag;
 mod grammar;
+mod labels;
+mod log;
+mod names;
 mod query;
 mod reflection;
 mod resources;
@@ -24,7 +26,7 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 
-use std::{future::Future, io, pin::pin, sync::Arc};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use cairn_proto::meta::Catalog;
 use clap::error::ErrorKind;
@@ -33,13 +35,17 @@ use crate::{
     action::Actions,
     call::Session,
     connection::Connection,
-    error::CliError,
+    error::{CliError, Outcome},
     grammar::{Asked, Early},
 };
 
+pub use completion::VARIABLE;
 pub use connection::DynamicCodec;
 pub use credential::Environment;
 pub use terminal::Terminal;
+
+/// A person who presses a key waits for each of these: to reach the server, and to be told names.
+const COMPLETION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does what `args`, without the name of the program, say. Returns the exit code: 0 if it
 /// succeeded, 1 if the call failed, 2 if the command is wrong.
@@ -71,12 +77,30 @@ pub async fn run(
     error.exit_code()
 }
 
+/// Tells a shell how `words`, the name of the program among them, can go on. Says nothing of what
+/// goes wrong: the person is at something else.
+pub async fn complete(
+    shell: &str,
+    words: &[String],
+    environment: &Environment,
+    out: &mut dyn io::Write,
+) {
+    let early = Early::read(words.get(1..).unwrap_or_default());
+    let connected = tokio::time::timeout(COMPLETION_PATIENCE, connect(&early, environment)).await;
+    let (connection, catalog) = match connected {
+        Ok(Ok((connection, catalog))) => (Some(connection), catalog),
+        _ => (None, Catalog::built_in()),
+    };
+    let actions = Actions::of(catalog);
+    let _ = completion::complete(shell, words, &actions, connection.as_ref(), out).await;
+}
+
 async fn attempt(
     args: &[String],
     early: &Early,
     environment: &Environment,
     terminal: &mut Terminal<'_>,
-    interrupt: std::pin::Pin<&mut dyn Future<Output = ()>>,
+    mut interrupt: std::pin::Pin<&mut dyn Future<Output = ()>>,
 ) -> Result<(), CliError> {
     // Help is to be had without a server, and a wrong command is wrong without one.
     let (catalog, connection) = match connect(early, environment).await {
@@ -93,10 +117,17 @@ async fn attempt(
             let text = resources::list(&catalog, noun.as_deref(), early.json)?;
             terminal.out.write_all(text.as_bytes())?;
         }
-        Asked::Call(invocation) => {
+        Asked::Version => writeln!(terminal.out, "cairn {}", env!("CARGO_PKG_VERSION"))?,
+        Asked::Completion(shell) => completion::script(shell, terminal.out)?,
+        Asked::Call(mut invocation) => {
+            let connection = connection?;
+            tokio::select! {
+                resolved = names::resolve(&connection, &actions, &mut invocation) => resolved?,
+                () = interrupt.as_mut() => return Err(CliError::Interrupted(Outcome::Read)),
+            }
             let mut session = Session {
-                connection: &connection?,
-                catalog: &catalog,
+                connection: &connection,
+                actions: &actions,
                 terminal,
                 json: early.json,
                 interrupt,

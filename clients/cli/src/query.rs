@@ -8,18 +8,25 @@ use prost_reflect::{DynamicMessage, Kind as FieldKind, MessageDescriptor, Value}
 use crate::{
     action::{Action, Kind},
     condition,
+    connection::Connection,
+    error::CliError,
 };
+
+/// What a query returns at most, unless it says otherwise.
+const LIMIT: u32 = 1_000;
 
 /// What a query's command line says.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct QueryArgs {
-    conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
+    /// The conditions as they were written.
+    pub(crate) written: Vec<String>,
     /// Which columns; none for the resource's own choice.
     pub(crate) fields: Vec<String>,
-    sort: Option<String>,
+    pub(crate) sort: Option<String>,
     descending: bool,
     limit: Option<u32>,
-    start: u64,
+    pub(crate) start: u64,
     /// Only the number of rows.
     pub(crate) count: bool,
     with_count: bool,
@@ -73,9 +80,13 @@ pub(crate) fn args() -> [Arg; 8] {
 impl QueryArgs {
     pub(crate) fn read(matches: &ArgMatches) -> Self {
         let many = matches.get_many("condition");
+        let written = matches.get_raw("condition").unwrap_or_default();
         let fields = matches.get_many::<String>("fields");
         Self {
             conditions: many.unwrap_or_default().cloned().collect(),
+            written: written
+                .map(|text| text.to_string_lossy().into_owned())
+                .collect(),
             fields: fields.unwrap_or_default().cloned().collect(),
             sort: matches.get_one("sort").cloned(),
             descending: matches.get_flag("desc"),
@@ -83,6 +94,20 @@ impl QueryArgs {
             start: matches.get_one("start").copied().unwrap_or_default(),
             count: matches.get_flag("count"),
             with_count: matches.get_flag("with-count"),
+        }
+    }
+
+    /// Whether a page of so many rows may have cut what was found.
+    pub(crate) fn is_full(&self, rows: usize) -> bool {
+        rows > 0 && rows as u64 >= self.limit.unwrap_or(LIMIT).into()
+    }
+
+    /// The same, asking only how many there are.
+    pub(crate) fn counting(&self) -> Query {
+        Query {
+            conditions: self.conditions.clone(),
+            count: true,
+            ..Query::default()
         }
     }
 
@@ -105,18 +130,50 @@ impl QueryArgs {
     }
 }
 
-/// Puts the query into the request, and the noun into that of the generic query.
+/// The flag of a field of a query.
+pub(crate) fn flag_of(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "fields" => "fields",
+        "sort_by" => "sort",
+        "sort_direction" => "desc",
+        "limit" => "limit",
+        "start" => "start",
+        "count" => "count",
+        "reply_with_count" => "with-count",
+        _ => return None,
+    })
+}
+
+/// Puts the command line's query into the request.
 pub(crate) fn fill(
     action: &Action,
     args: &QueryArgs,
     request: &mut DynamicMessage,
 ) -> Result<(), String> {
+    put(action, &args.message(), request)
+}
+
+/// What a query of the command line's own finds.
+pub(crate) async fn find(
+    connection: &Connection,
+    action: &Action,
+    query: &Query,
+) -> Result<Found, CliError> {
+    let mut request = DynamicMessage::new(action.method.input());
+    put(action, query, &mut request).map_err(CliError::Answer)?;
+    let answer = connection.unary(&action.method, request, None).await;
+    let answer = answer.map_err(|status| CliError::called(&status))?;
+    Found::read(&answer).map_err(CliError::Answer)
+}
+
+/// Puts a query into the request, and the noun into that of the generic query.
+fn put(action: &Action, query: &Query, request: &mut DynamicMessage) -> Result<(), String> {
     let field = action.query_field().ok_or("the request has no query")?;
     let FieldKind::Message(descriptor) = field.kind() else {
         return Err("the query is no message".to_owned());
     };
     // Through bytes: the server's own version of the message may know more than ours.
-    let query = DynamicMessage::decode(descriptor, args.message().encode_to_vec().as_slice());
+    let query = DynamicMessage::decode(descriptor, query.encode_to_vec().as_slice());
     let query =
         query.map_err(|cause| format!("the server's queries are of another kind: {cause}"))?;
     request.set_field(&field, Value::Message(query));

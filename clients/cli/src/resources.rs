@@ -6,6 +6,13 @@ use serde_json::json;
 
 use crate::{comment, error::CliError, table};
 
+/// The fields with smaller numbers are those of every resource.
+const FIRST_OWN: u32 = 10;
+const OVERVIEW: &str = "
+Every resource also has uuid, name, description, accountUuid, createTime and lastOperationTime.
+`cairn resources RESOURCE` says what each field is and what it refers to.
+";
+
 /// All resources, or one with all that is known of its fields.
 pub(crate) fn list(catalog: &Catalog, noun: Option<&str>, json: bool) -> Result<String, CliError> {
     let one = match noun {
@@ -33,15 +40,18 @@ pub(crate) fn list(catalog: &Catalog, noun: Option<&str>, json: bool) -> Result<
 fn overview(catalog: &Catalog) -> String {
     let headings = ["resource", "plural", "fields"].map(str::to_owned).to_vec();
     let lines = catalog.resources().map(|resource| {
-        let fields = resource.fields.iter().map(|field| field.json_name.as_str());
-        let fields: Vec<_> = fields.collect();
+        let own = resource
+            .fields
+            .iter()
+            .filter(|field| field.number >= FIRST_OWN);
+        let own: Vec<_> = own.map(|field| field.json_name.as_str()).collect();
         vec![
             resource.name.clone(),
             resource.plural.clone(),
-            wrapped(&fields),
+            wrapped(&own),
         ]
     });
-    table::table(Some(headings), lines)
+    table::table(Some(headings), lines) + OVERVIEW
 }
 
 /// Names in lines of bounded width.
@@ -117,6 +127,7 @@ mod tests {
         let catalog = Catalog::built_in();
         let all = list(&catalog, None, false).unwrap();
         assert!(all.contains("zones") && all.contains("availableMemoryBytes"));
+        assert_eq!(all.matches("accountUuid").count(), 1, "{all}");
         let zone = list(&catalog, Some("zone"), false).unwrap();
         assert!(zone.contains("Enabled | Disabled"), "{zone}");
         assert!(zone.contains("Whether new resources may be placed in it."));

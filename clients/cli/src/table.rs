@@ -6,11 +6,11 @@ use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
 
-use crate::size;
+use crate::{flag, labels::Labels, names, size};
 
 const NOTHING: &str = "-";
 /// Longer texts are cut in rows; the details of one resource have them whole.
-const LONGEST_CELL: usize = 60;
+const LONGEST_CELL: usize = 100;
 
 /// A table of messages of one type, a row each.
 pub(crate) fn rows(messages: &[DynamicMessage], columns: &[FieldDescriptor]) -> String {
@@ -20,6 +20,28 @@ pub(crate) fn rows(messages: &[DynamicMessage], columns: &[FieldDescriptor]) -> 
             .iter()
             .map(|field| clipped(&cell(message, field)))
             .collect::<Vec<_>>()
+    });
+    table(Some(names.collect()), lines)
+}
+
+/// The same, where a resource that a row refers to is told by its name.
+pub(crate) fn labelled_rows(
+    messages: &[DynamicMessage],
+    columns: &[FieldDescriptor],
+    labels: &Labels,
+) -> String {
+    let names = columns.iter().map(|field| {
+        let name = field.json_name();
+        let refers = flag::references(field).filter(|noun| names::are_taken(noun));
+        let short = refers.and_then(|_| name.strip_suffix("Uuid"));
+        short.unwrap_or(name).to_owned()
+    });
+    let lines = messages.iter().map(|message| {
+        let cells = columns.iter().map(|field| {
+            let cell = cell(message, field);
+            clipped(&labels.name(&cell).map_or_else(|| cell.clone(), printable))
+        });
+        cells.collect::<Vec<_>>()
     });
     table(Some(names.collect()), lines)
 }
@@ -149,8 +171,16 @@ fn text(field: &FieldDescriptor, value: &Value) -> String {
         Value::I64(bytes) if sized => {
             u64::try_from(*bytes).map_or_else(|_| bytes.to_string(), size::text)
         }
+        Value::Message(it) if !of_resource(field) => message_text(it, true),
         other => plain(other),
     }
+}
+
+/// Whether the field is one of a resource, of which a day is of interest; of what else is told,
+/// such as the steps of an operation, it is the milliseconds.
+fn of_resource(field: &FieldDescriptor) -> bool {
+    let options = field.parent_message().options();
+    option(&options, "cairn.meta.v1alpha1.resource").is_some()
 }
 
 fn joined(texts: Vec<String>) -> String {
@@ -168,17 +198,21 @@ fn plain(value: &Value) -> String {
         Value::F64(it) => it.to_string(),
         Value::String(it) => printable(it),
         Value::Bytes(it) => format!("{} bytes", it.len()),
-        Value::Message(it) => message_text(it),
+        Value::Message(it) => message_text(it, false),
         Value::List(it) => joined(it.iter().map(plain).collect()),
         Value::Map(_) => "…".to_owned(),
     }
 }
 
-/// Times to the second, everything else as JSON.
-fn message_text(message: &DynamicMessage) -> String {
+/// Times to the second, or the millisecond; everything else as JSON.
+fn message_text(message: &DynamicMessage, exactly: bool) -> String {
     match serde_json::to_value(message) {
         Ok(serde_json::Value::String(text)) => {
             match (message.descriptor().full_name(), text.split_once('.')) {
+                ("google.protobuf.Timestamp", Some((seconds, fraction))) if exactly => {
+                    let digits: String = fraction.chars().take(3).collect();
+                    format!("{seconds}.{}Z", digits.trim_end_matches('Z'))
+                }
                 ("google.protobuf.Timestamp", Some((seconds, _))) => format!("{seconds}Z"),
                 _ => text,
             }

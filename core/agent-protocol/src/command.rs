@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    ApplyDhcp, CacheImage, CommandError, CommandErrorCode, CreateVolume, DeleteBridge, DeleteImage,
-    DeleteVolume, DestroyVm, EnsureBridge, HostStatus, ImageFacts, PoolFacts, PoolSpace, RebootVm,
-    StartVm, StopVm, VmFacts, VolumeFacts,
+    ApplyDhcp, CacheImage, CommandError, CommandErrorCode, ConsolePart, CreateVolume, DeleteBridge,
+    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostStatus, ImageFacts, PoolFacts,
+    PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
 };
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 
@@ -171,6 +171,8 @@ commands! {
     reboot_vm = "reboot-vm": RebootVm => ();
     /// Removes a virtual machine; none there is a success.
     destroy_vm = "destroy-vm": DestroyVm => ();
+    /// Reads a virtual machine's console log; nothing where it never ran here.
+    read_console = "read-console": ReadConsole => Option<ConsolePart>;
 }
 
 fn reply(reply: impl Serialize) -> Result<serde_json::Value, CommandError> {

@@ -7,6 +7,7 @@
 
 mod bridge;
 mod command;
+mod console;
 mod dhcp;
 mod head;
 mod message;
@@ -18,6 +19,7 @@ pub use bridge::{DeleteBridge, EnsureBridge};
 pub use command::{
     Agent, AgentCommand, Command, CommandParseError, Connect, HostFacts, TaskContext,
 };
+pub use console::{ConsolePart, ReadConsole};
 pub use dhcp::{ApplyDhcp, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
 pub use message::{

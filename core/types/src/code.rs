@@ -32,7 +32,7 @@ macro_rules! codes {
 codes! {
     /// A field of the request is wrong; the details name each field and what would be right.
     InvalidArgument = "INVALID_ARGUMENT";
-    /// There is no resource with that uuid, or the caller may not see it.
+    /// There is no resource with that uuid or name, or the caller may not see it.
     NotFound = "NOT_FOUND";
     /// There is a resource with that uuid already.
     AlreadyExists = "ALREADY_EXISTS";

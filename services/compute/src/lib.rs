@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     host::{Hosts, Monitor},
-    vm_instance::Vms,
+    vm_instance::{VmInstances, Vms},
 };
 
 /// The tables of this service.
@@ -129,14 +129,17 @@ impl Compute {
 
     /// What this area serves.
     #[must_use]
-    pub fn services(resources: &Resources) -> Vec<Arc<dyn Dispatch>> {
+    pub fn services(&self, resources: &Resources) -> Vec<Arc<dyn Dispatch>> {
         let standard = || Arc::new(Standard(resources.clone()));
         vec![
             Arc::new(ZoneDispatch(standard())),
             Arc::new(ClusterDispatch(standard())),
             Arc::new(HostDispatch(standard())),
             Arc::new(InstanceOfferingDispatch(standard())),
-            Arc::new(VmInstanceDispatch(standard())),
+            Arc::new(VmInstanceDispatch(Arc::new(VmInstances {
+                resources: resources.clone(),
+                vms: Arc::clone(&self.vms),
+            }))),
         ]
     }
 

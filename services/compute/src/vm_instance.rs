@@ -5,6 +5,7 @@
 //! table in [`state`].
 
 mod capacity;
+mod console;
 mod create;
 mod destroy;
 mod devices;
@@ -13,6 +14,7 @@ mod instantiation;
 mod lifecycle;
 mod observed;
 mod placement;
+mod serve;
 mod state;
 
 use std::{sync::Arc, time::Duration};
@@ -37,6 +39,7 @@ use cairn_resource::Updating;
 use cairn_types::HostUuid;
 
 pub(crate) use observed::{host_connected, host_lost};
+pub(crate) use serve::VmInstances;
 
 /// What the steps need.
 pub(crate) struct Vms {

@@ -11,19 +11,22 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::task::spawn_blocking;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    task::spawn_blocking,
+};
 
 use crate::{
     KvmError,
     network::tap_name,
     process::{Process, ProcessId},
 };
-use cairn_agent_protocol::StartVm;
+use cairn_agent_protocol::{ConsolePart, ReadConsole, StartVm};
 use cairn_tls::write_private_file;
 use cairn_types::Uuid;
 
@@ -66,6 +69,31 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn console(&self) -> PathBuf {
         self.path.join("console")
+    }
+
+    /// A part of the console log; none if QEMU never began one.
+    pub(super) async fn read_console(
+        &self,
+        command: &ReadConsole,
+    ) -> Result<Option<ConsolePart>, KvmError> {
+        let path = self.console();
+        let failed = |cause| KvmError::file(&path)(cause);
+        let mut file = match tokio::fs::File::open(&path).await {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(failed(cause)),
+        };
+        let total_bytes = file.metadata().await.map_err(failed)?.len();
+        let (offset, length) = command.part_of(total_bytes);
+        file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
+        let mut content = Vec::new();
+        let mut part = file.take(length);
+        part.read_to_end(&mut content).await.map_err(failed)?;
+        Ok(Some(ConsolePart {
+            content,
+            offset,
+            total_bytes,
+        }))
     }
 
     pub(super) fn monitor(&self) -> PathBuf {
@@ -208,6 +236,17 @@ mod tests {
         own.wait().unwrap();
         assert!(folder.process().await.unwrap().is_none());
         assert_eq!(folders.all().unwrap().len(), 1);
+
+        let last = ReadConsole {
+            vm: folder.vm,
+            offset: None,
+            limit_bytes: 4,
+        };
+        assert_eq!(folder.read_console(&last).await.unwrap(), None);
+        fs::write(folder.console(), b"booted\xff").unwrap();
+        let part = folder.read_console(&last).await.unwrap().unwrap();
+        assert_eq!((part.content.as_slice(), part.offset), (&b"ted\xff"[..], 3));
+        assert_eq!(part.total_bytes, 7);
 
         folder.clear().unwrap();
         folder.remove().await.unwrap();

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use cairn_agent_protocol::{
-    Agent as _, CacheImage, CommandErrorCode, Connect, CreateVolume, DeleteBridge, DeleteImage,
-    DeleteVolume, DestroyVm, EnsureBridge, PoolFacts, RebootVm, StartVm, StopVm,
+    Agent as _, CacheImage, CommandErrorCode, Connect, ConsolePart, CreateVolume, DeleteBridge,
+    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, PoolFacts, ReadConsole, RebootVm, StartVm,
+    StopVm,
 };
 use cairn_kvm::KvmAgent;
 use cairn_testkit::wait_until;
@@ -36,6 +37,9 @@ async fn virtual_machines_live_and_nothing_of_them_stays() {
         "{line}"
     );
     bed.console(two.vm, "GUEST IP", 1).await;
+    let log = read_console(&agent, one.vm, None).await.unwrap();
+    let text = String::from_utf8_lossy(&log.content);
+    assert!(text.contains("GUEST BOOT n=1"), "{text}");
     let page = bed.in_guest(
         "192.168.77.11",
         "timeout 10 wget -q -O - http://192.168.77.12/",
@@ -47,6 +51,14 @@ async fn virtual_machines_live_and_nothing_of_them_stays() {
     agent.reboot_vm(&context(), reboot.clone()).await.unwrap();
     bed.console(one.vm, "GUEST BOOT n=2", 1).await;
     bed.console(one.vm, "GUEST IP", 2).await;
+    let end = log.offset + log.content.len() as u64;
+    let since = read_console(&agent, one.vm, Some(end)).await.unwrap();
+    let text = String::from_utf8_lossy(&since.content);
+    assert_eq!(since.offset, end);
+    assert!(
+        text.contains("GUEST BOOT n=2") && !text.contains("GUEST BOOT n=1"),
+        "{text}"
+    );
     assert_eq!(
         start(&agent, &one).await,
         pid_one,
@@ -88,10 +100,20 @@ async fn virtual_machines_live_and_nothing_of_them_stays() {
     assert_eq!(page, "192.168.77.12 vm-two\nexit=0\n");
 
     remove(&bed, &agent, [&one, &two]).await;
+    assert_eq!(read_console(&agent, one.vm, None).await, None);
     assert!(running(&agent).await.is_empty());
     assert_eq!(bed.namespace.links(), [""; 0]);
     assert_eq!(bed.namespace.pids().len(), 1, "dnsmasq");
     assert!(bed.files().is_empty(), "{:?}", bed.files());
+}
+
+async fn read_console(agent: &KvmAgent, vm: Uuid, offset: Option<u64>) -> Option<ConsolePart> {
+    let command = ReadConsole {
+        vm,
+        offset,
+        limit_bytes: 1 << 20,
+    };
+    agent.read_console(&context(), command).await.unwrap()
 }
 
 /// Bridge, image and volumes, each twice; gives two virtual machines to start.

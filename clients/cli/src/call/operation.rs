@@ -95,7 +95,11 @@ impl Wait<'_> {
                 let percent = progress.get_field_by_name("percent");
                 let percent = percent.and_then(|p| p.as_u32()).unwrap_or_default();
                 let text = table::printable(&text_in(&progress, "message"));
-                self.spinner.say(format!("{percent} % {text}"));
+                // What waits in a queue has not begun.
+                self.spinner.say(match percent {
+                    0 => text,
+                    percent => format!("{percent:>3} % {text}"),
+                });
             } else if let Some(result) = inner(&message, "result") {
                 return Ok(Some(result));
             }

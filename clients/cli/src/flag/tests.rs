@@ -73,6 +73,13 @@ fn flags_become_fields() {
         ("--field-endpoint x", json!({"endpoint": "x"})),
         ("--endpoint x", json!({})),
         ("--widget-uuid w", json!({"widgetUuid": "w"})),
+        ("--widget w", json!({"widgetUuid": "w"})),
+        (
+            "--friend a --friend-uuids b",
+            json!({"friendUuids": ["a", "b"]}),
+        ),
+        // A flag of its own is nobody's alias.
+        ("--friends a", json!({"friends": "a"})),
     ] {
         let args = words(&format!("create gadget {line}"));
         assert_eq!(request(&actions, &args).unwrap(), expected, "{line}");
@@ -155,6 +162,8 @@ fn what_a_call_is_about_comes_without_a_flag() {
         assert_eq!(request(&actions, &words(line)).unwrap(), expected, "{line}");
     }
     let problem = request(&actions, &words("get gadget")).unwrap_err();
+    assert!(problem.contains("<NAME|UUID>"), "{problem}");
+    let problem = request(&actions, &words("show operation")).unwrap_err();
     assert!(problem.contains("<UUID>"), "{problem}");
 }
 

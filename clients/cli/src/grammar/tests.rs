@@ -111,7 +111,7 @@ fn help_lists_what_there_is() {
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     for line in [
-        "gadget attach-to-widget, create, get, query",
+        "gadget attach-to-widget, create, get, log, query",
         "widget query",
         "zone create, delete, get, query, update",
         "--idempotency-key <KEY> A change repeated with the same key within a day takes place once.",
@@ -131,7 +131,9 @@ fn help_lists_what_there_is() {
         "--memory-bytes <SIZE>",
         "How much it remembers.",
         "Like leaves in May.",
-        "--widget-uuid <UUID>",
+        "--widget-uuid <NAME|UUID>",
+        "[alias: --widget]",
+        "name:TEXT is always a name",
         "--no-wait",
     ] {
         assert!(leaf.contains(part), "no {part:?} in\n{leaf}");

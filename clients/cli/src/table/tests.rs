@@ -26,15 +26,15 @@ fn gadget(catalog: &Catalog) -> DynamicMessage {
 #[test]
 fn rows_have_the_columns_of_the_resource() {
     let catalog = catalog();
-    let long = "x".repeat(70) + "\nand more";
+    let long = "x".repeat(110) + "\nand more";
     let other = json!({"uuid": "u2", "name": long, "endTime": "2026-01-01T00:00:00Z"});
     let all = [gadget(&catalog), message(&catalog, "acme.v1.Gadget", other)];
     let of = all[0].descriptor();
     let expected = "\
-uuid                                  name                                                          colour      memoryBytes  endTime
-──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-01890a5d-ac96-774b-bcce-b302099a8057  drill                                                         LightGreen  1.5GiB       -
-u2                                    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  -           0B           2026-01-01T00:00:00Z
+uuid                                  name                                                                                                  colour      memoryBytes  endTime
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+01890a5d-ac96-774b-bcce-b302099a8057  drill                                                                                                 LightGreen  1.5GiB       -
+u2                                    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  -           0B           2026-01-01T00:00:00Z
 ";
     assert_eq!(rows(&all, &columns(&of, &catalog, &[])), expected);
     let wanted = [

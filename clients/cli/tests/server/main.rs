@@ -6,7 +6,10 @@
     reason = "in a test what cannot be unwrapped is a failure"
 )]
 
+mod completion;
 mod fake;
+mod log;
+mod names;
 
 use std::future::{Future, pending};
 
@@ -16,6 +19,8 @@ use cairn_types::ErrorCode;
 use fake::{Fake, Step};
 use serde_json::{Value, json};
 use tonic::Status;
+
+const UUID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// What a command did.
 #[derive(Debug)]
@@ -200,14 +205,19 @@ async fn a_resource_is_shown() {
     });
     fake.script("GetGadget", [Step::Send(answer.clone())])
         .script("GetGadget", [Step::Send(answer.clone())]);
-    let ran = cairn(&fake, "get gadget g1").await;
+    let ran = cairn(&fake, &format!("get gadget {UUID}")).await;
     for part in ["memoryBytes        2GiB\n", "wheel  4\n", "asked  7\n"] {
         assert!(ran.out.contains(part), "no {part:?} in\n{}", ran.out);
     }
     assert!(!ran.out.contains("1234"));
-    assert_eq!(fake.calls()[0].request, json!({"uuid": "g1"}));
+    assert_eq!(fake.calls()[0].request, json!({"uuid": UUID}));
     assert_eq!(fake.calls()[0].key, None);
-    assert_eq!(cairn(&fake, "gadget get g1 --json").await.json(), answer);
+    assert_eq!(
+        cairn(&fake, &format!("gadget get {UUID} --json"))
+            .await
+            .json(),
+        answer
+    );
 }
 
 #[tokio::test]
@@ -228,6 +238,102 @@ async fn rows_are_found() {
         assert_eq!((ran.code, ran.out.as_str()), (0, out), "{ran:?}");
     }
     assert_eq!(fake.calls()[1].request, json!({"query": {"count": true}}));
+}
+
+#[tokio::test]
+async fn a_table_has_the_names_of_what_its_rows_refer_to() {
+    let fake = Fake::start().await;
+    let widget = |uuid: &str, name: &str| json!({"@type": "type.googleapis.com/acme.v1.Widget", "uuid": uuid, "name": name});
+    let item = |uuid: &str, widget: &str| {
+        json!({
+            "@type": "type.googleapis.com/acme.v1.Mount",
+            "uuid": uuid,
+            "name": "m",
+            "widgetUuid": widget,
+        })
+    };
+    let mounts = json!({"items": [item("m1", "w1"), item("m2", "w2"), item("m3", "w1")]});
+    let widgets = json!({"items": [widget("w1", "bench")]});
+    fake.script("Query", [Step::Send(mounts.clone())])
+        .script("Query", [Step::Send(widgets)]);
+    let ran = cairn(&fake, "query mount").await;
+    let table = "\
+uuid  name  widget
+───────────────────
+m1    m     bench
+m2    m     w2
+m3    m     bench
+";
+    assert_eq!((ran.code, ran.out.as_str()), (0, table), "{ran:?}");
+    let query = &fake.calls()[1].request["query"];
+    let condition = json!({"field": "uuid", "operator": "OPERATOR_IN", "values": ["w1", "w2"]});
+    assert_eq!(query["conditions"], json!([condition]));
+
+    // A lookup that fails is no failure.
+    fake.script("Query", [Step::Send(mounts.clone())])
+        .script("Query", [Step::Fail(Status::unavailable("x"))]);
+    let ran = cairn(&fake, "query mount").await;
+    assert!(ran.out.contains("m1    m     w1\n"), "{ran:?}");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+
+    // What is asked for by name of its field is that field, and JSON is the answer.
+    for line in ["query mount --fields uuid,widgetUuid", "query mount --json"] {
+        let before = fake.calls().len();
+        fake.script("Query", [Step::Send(mounts.clone())]);
+        let ran = cairn(&fake, line).await;
+        assert!(
+            ran.out.contains("widgetUuid") && ran.out.contains("w1"),
+            "{ran:?}"
+        );
+        assert_eq!(fake.calls().len(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_limit_cut_off_is_said() {
+    let fake = Fake::start().await;
+    let rows = json!({"gadgets": [{"uuid": "g1"}, {"uuid": "g2"}]});
+    let more = "2 of 7 are shown; --start 5 shows what follows.\n";
+    for (line, counted, err) in [
+        ("query gadget --limit 2 --start 3", Some("7"), more),
+        ("query gadget --limit 2 --start 5", Some("7"), ""),
+        // A page that is not full is the last.
+        ("query gadget --limit 3", None, ""),
+        ("query gadget --limit 2 --json", None, ""),
+    ] {
+        let before = fake.calls().len();
+        fake.script("QueryGadget", [Step::Send(rows.clone())]);
+        if let Some(total) = counted {
+            fake.script("QueryGadget", [Step::Send(json!({"total": total}))]);
+        }
+        let ran = cairn(&fake, line).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, err), "{line}: {ran:?}");
+        let asked = fake.calls().len() - before;
+        assert_eq!(asked, 1 + usize::from(counted.is_some()), "{line}");
+    }
+    assert_eq!(fake.calls()[1].request, json!({"query": {"count": true}}));
+}
+
+#[tokio::test]
+async fn a_wrong_query_is_told_in_the_words_of_its_command_line() {
+    let fake = Fake::start().await;
+    let fault = Fault::fields(vec![
+        (
+            "conditions[1].field".to_owned(),
+            "there is no such field".to_owned(),
+        ),
+        ("fields[0]".to_owned(), "is odd".to_owned()),
+        ("sort_by".to_owned(), "is odd".to_owned()),
+    ]);
+    fake.script("QueryGadget", [Step::Fail(fault.into())]);
+    let ran = cairn(&fake, "query gadget name=a hue~=b% --fields x --sort y").await;
+    for line in [
+        "  hue~=b%: there is no such field\n",
+        "  --fields: is odd\n",
+        "  --sort: is odd\n",
+    ] {
+        assert!(ran.err.contains(line), "no {line:?} in {}", ran.err);
+    }
 }
 
 #[tokio::test]
@@ -308,10 +414,18 @@ async fn help_tells_of_plugins() {
 }
 
 #[tokio::test]
+async fn the_version_is_said() {
+    let fake = Fake::start().await;
+    let said = cairn(&fake, "--version").await.out;
+    assert!(said.starts_with("cairn "), "{said}");
+    assert_eq!(cairn(&fake, "version").await.out, said);
+}
+
+#[tokio::test]
 async fn without_reflection_the_built_in_resources_are_known() {
     let fake = Fake::with_reflection(false).await;
     fake.script("GetZone", [Step::Send(json!({"zone": {"uuid": "z"}}))]);
-    assert_eq!(cairn(&fake, "get zone z").await.code, 0);
+    assert_eq!(cairn(&fake, &format!("get zone {UUID}")).await.code, 0);
     let ran = cairn(&fake, "get gadget g").await;
     assert_eq!(ran.code, 2);
     assert!(

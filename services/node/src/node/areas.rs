@@ -104,7 +104,7 @@ impl Areas {
     ) -> Vec<Arc<dyn Dispatch>> {
         let mut services = Vec::new();
         if config.runs(ServiceName::Compute) {
-            services.extend(Compute::services(resources));
+            services.extend(self.compute.services(resources));
         }
         if config.runs(ServiceName::Network) {
             services.extend(self.network.services(resources));

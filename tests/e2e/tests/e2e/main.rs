@@ -4,6 +4,7 @@
 mod bad_input;
 mod cascade;
 mod cli;
+mod console;
 mod crash;
 mod database;
 mod dhcp;

@@ -3,8 +3,9 @@
 use cairn_proto::{
     compute::v1alpha1::{
         CreateClusterRequest, CreateHostRequest, CreateInstanceOfferingRequest,
-        CreateVmInstanceRequest, CreateZoneRequest, EnrollHostRequest, GetZoneRequest,
-        QueryZoneRequest, UpdateHostRequest, UpdateZoneRequest,
+        CreateVmInstanceRequest, CreateZoneRequest, EnrollHostRequest,
+        GetVmInstanceConsoleLogRequest, GetZoneRequest, QueryZoneRequest, UpdateHostRequest,
+        UpdateZoneRequest,
     },
     query::v1alpha1::Operator,
 };
@@ -117,7 +118,14 @@ fn virtual_machines() -> Vec<Case> {
         host_uuid: Some("h1".into()),
         ..vm(vec![uuid()])
     };
+    let console = |limit_bytes| GetVmInstanceConsoleLogRequest {
+        uuid: uuid(),
+        limit_bytes: Some(limit_bytes),
+        ..Default::default()
+    };
     vec![
+        case(console(0), "limit_bytes", "give 1 to 1048576"),
+        case(console(1_048_577), "limit_bytes", "give 1 to 1048576"),
         case(offering(0, 1 << 30), "cpu_count", "give 1 to 1024"),
         case(offering(1, 1 << 20), "memory_bytes", "give 16777216 to"),
         case(
