@@ -33,6 +33,8 @@ pub struct Cloud {
     pub simulator: Simulator,
     /// What the node runs; everything if it is not said.
     pub services: Option<Vec<ServiceName>>,
+    /// The pause between the node's rounds of pings, in milliseconds.
+    pub ping_interval_ms: u64,
     directory: TempDir,
     node: Option<Node>,
     ports: Option<(SocketAddr, SocketAddr)>,
@@ -155,6 +157,7 @@ impl Cloud {
         Self {
             simulator,
             services: None,
+            ping_interval_ms: 50,
             directory,
             node: None,
             ports: None,
@@ -174,7 +177,7 @@ impl Cloud {
             .services
             .clone()
             .map(|services| Spanned::new(0..0, services));
-        *config.hosts.ping_interval_ms.get_mut() = 50;
+        *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
         config
     }
 
