@@ -61,6 +61,11 @@ pub struct Site {
 impl Site {
     /// A zone with a cluster for simulated hosts, without any.
     pub async fn empty(mesh: &Mesh) -> Self {
+        Self::of(mesh, HypervisorType::Simulator).await
+    }
+
+    /// A zone with a cluster for hosts of a kind, without any.
+    pub async fn of(mesh: &Mesh, hypervisor: HypervisorType) -> Self {
         let zone = CreateZoneRequest {
             name: "zone".into(),
             ..Default::default()
@@ -75,7 +80,7 @@ impl Site {
         let cluster = CreateClusterRequest {
             name: "cluster".into(),
             zone_uuid: zone.clone(),
-            hypervisor_type: HypervisorType::Simulator.into(),
+            hypervisor_type: hypervisor.into(),
             ..Default::default()
         };
         let clusters = ClusterClient::new(mesh.clone());
