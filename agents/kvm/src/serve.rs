@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-use crate::{KvmAgent, KvmConfig};
+use crate::{KvmAgent, KvmConfig, KvmError};
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::{Tasks, shutdown, telemetry};
 
@@ -29,7 +29,9 @@ pub async fn serve(config: &KvmConfig) -> Result<(), Box<dyn Error>> {
         );
         return Err(text.into());
     }
-    let listener = TcpListener::bind(config.listen).await?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|cause| KvmError::Listen { address, cause })?;
     info!(host = %config.host, address = %listener.local_addr()?, "listening");
 
     let tasks = Tasks::new();

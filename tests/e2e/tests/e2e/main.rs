@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cli;
+mod connection;
 mod crash;
 mod dhcp;
 mod failures;
