@@ -53,7 +53,7 @@ async fn a_command_runs_on_its_host_and_its_outcome_comes_back() {
     let told = changed.wait_for(|hosts| !hosts.is_empty()).await.unwrap();
     assert_eq!(*told, [first]);
     let pong = cloud.agents.ping(first).await.unwrap();
-    assert_eq!(pong.status.running, [Uuid::nil(); 0]);
+    assert!(pong.status.running.is_empty());
     drop(told);
     assert_eq!(cloud.done(first, head(), DestroyVm { vm }).await, Ok(()));
     assert_eq!(
