@@ -25,6 +25,7 @@ use cairn_types::HostUuid;
 
 /// The agent of one host.
 pub struct KvmAgent {
+    host: HostUuid,
     boot_id: String,
     hypervisor_version: String,
     accelerator: Accelerator,
@@ -63,6 +64,7 @@ impl KvmAgent {
         let running = vms.running().len();
         info!(hypervisor_version, ?accelerator, running, "ready");
         Ok(Self {
+            host: config.host,
             boot_id: boot_id()?,
             hypervisor_version,
             accelerator,
@@ -90,6 +92,11 @@ impl Agent for KvmAgent {
             boot_id: self.boot_id.clone(),
             running: self.vms.running(),
         }
+    }
+
+    async fn changed(&self) -> HostUuid {
+        self.vms.ended().await;
+        self.host
     }
 
     async fn connect(&self, cx: &TaskContext, _: Connect) -> Result<HostFacts, CommandError> {

@@ -103,6 +103,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_sample_has_every_setting_and_its_default() {
+        let sample = include_str!("../../../deploy/sample/kvm.toml");
+        let config: KvmConfig = parse(sample, "kvm.toml").unwrap();
+        assert_eq!(config.accelerator, AcceleratorChoice::default());
+        assert_eq!(config.qemu, default_qemu());
+        assert_eq!(config.machine.get_ref(), default_machine().get_ref());
+        assert_eq!(config.network_namespace, None);
+        // What has no default, or is nothing by default, is there all the same.
+        let all = format!("[telemetry]\n{}", sample.replace("[telemetry]\n", ""));
+        for key in ["network_namespace", "otlp_endpoint", "service_name"] {
+            assert!(all.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+
+    #[test]
     fn a_configuration_is_taken_or_explained() {
         let right = "directory = '/var/lib/cairn/kvm'\nlisten = '0.0.0.0:7443'\n\
                      host = '01890a5d-ac96-774b-bcce-b302099a8057'\n";

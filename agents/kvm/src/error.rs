@@ -1,6 +1,6 @@
 //! What can go wrong on a host.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use cairn_agent_protocol::{CommandError, CommandErrorCode};
 use cairn_types::{Coded, ErrorCode, Uuid, chain};
@@ -71,6 +71,15 @@ pub enum KvmError {
         /// What is wrong with it.
         #[source]
         cause: serde_json::Error,
+    },
+    /// The agent's address cannot be listened on.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
     },
     /// A process could not be watched or ended.
     #[error("{action} process {pid}")]

@@ -19,6 +19,7 @@ mod monitor;
 mod network;
 mod process;
 mod programs;
+mod serve;
 mod storage;
 mod vms;
 
@@ -26,3 +27,4 @@ pub use accelerator::Accelerator;
 pub use agent::KvmAgent;
 pub use config::{AcceleratorChoice, KvmConfig};
 pub use error::KvmError;
+pub use serve::serve;

@@ -5,22 +5,15 @@ use std::{
     io::{self, Read as _},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
-    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-use tracing::{error, info};
 
 use cairn_agent_protocol::Enrollment;
-use cairn_agent_runtime::{AgentServer, Options, install, request};
-use cairn_boot::{Tasks, config, shutdown, telemetry};
-use cairn_kvm::{KvmAgent, KvmConfig};
+use cairn_agent_runtime::{install, request};
+use cairn_boot::config;
+use cairn_kvm::serve;
 use cairn_types::{HostUuid, chain};
-
-/// How long the parts of the process have to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The agent of a host that runs virtual machines with QEMU.
 #[derive(Parser)]
@@ -79,38 +72,4 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Run { config } => serve(&config::load(config)?).await?,
     }
     Ok(())
-}
-
-async fn serve(config: &KvmConfig) -> Result<(), Box<dyn Error>> {
-    let telemetry = telemetry::start(&config.telemetry)?;
-    let signal = shutdown::signal()?;
-    let agent = Arc::new(KvmAgent::open(config).await?);
-    let server = AgentServer::new(agent, Options::new(config.directory.get_ref()))?;
-    if server.hosts() != [config.host] {
-        let text = format!(
-            "{} does not have the enrolment of host {}, or has that of others too",
-            config.directory.get_ref().display(),
-            config.host
-        );
-        return Err(text.into());
-    }
-    let listener = TcpListener::bind(config.listen).await?;
-    info!(host = %config.host, address = %listener.local_addr()?, "listening");
-
-    let tasks = Tasks::new();
-    tasks.start_once("agent", move |stop| async move {
-        server.run(listener, stop).await;
-    });
-    tokio::select! {
-        signal = signal => info!(signal, "stop"),
-        () = tasks.stopping().cancelled() => {}
-    }
-    if let Err(stuck) = tasks.shutdown(STOP_LIMIT).await {
-        error!(?stuck, "tasks did not stop");
-    }
-    telemetry.shutdown().await;
-    match tasks.failed() {
-        Some(failed) => Err(failed.clone().into()),
-        None => Ok(()),
-    }
 }

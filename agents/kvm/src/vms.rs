@@ -15,11 +15,15 @@ mod turns;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use self::{
@@ -54,16 +58,20 @@ pub(crate) struct Hypervisor {
 /// The virtual machines of the host.
 pub(crate) struct Vms {
     host: Arc<VmHost>,
-    turns: Turns,
     starts: Mutex<JoinSet<()>>,
 }
 
-/// What starts, too, have a part in.
+/// What starts and watchers, too, have a part in.
 struct VmHost {
+    /// For watchers, which must not keep it.
+    this: Weak<Self>,
+    turns: Turns,
     folders: Folders,
     network: Network,
     hypervisor: Hypervisor,
-    running: Arc<Running>,
+    running: Running,
+    /// Notified when one ended that nobody here was ending.
+    ended: Notify,
     watchers: Mutex<JoinSet<()>>,
 }
 
@@ -77,26 +85,32 @@ impl Vms {
         network: Network,
         hypervisor: Hypervisor,
     ) -> Result<Self, KvmError> {
-        let host = VmHost {
-            folders: Folders::in_directory(directory)?,
+        let folders = Folders::in_directory(directory)?;
+        let host = Arc::new_cyclic(|this| VmHost {
+            this: this.clone(),
+            turns: Turns::default(),
+            folders,
             network,
             hypervisor,
-            running: Arc::default(),
+            running: Mutex::default(),
+            ended: Notify::new(),
             watchers: Mutex::default(),
-        };
+        });
         for folder in host.folders.all()? {
-            match host.find(&folder).await {
-                Ok(Some(process)) => info!(vm = %folder.vm, pid = process.id().pid, "adopted"),
-                Ok(None) => {}
-                // One that is damaged must not keep the agent from serving the others.
-                Err(error) => warn!(vm = %folder.vm, error = %chain(&error), "adopt"),
+            // One that is damaged must not keep the agent from serving the others.
+            if let Err(error) = host.adopt(&folder).await {
+                warn!(vm = %folder.vm, error = %chain(&error), "adopt");
             }
         }
         Ok(Self {
-            host: Arc::new(host),
-            turns: Turns::default(),
+            host,
             starts: Mutex::default(),
         })
+    }
+
+    /// Waits until one has ended by itself.
+    pub(crate) async fn ended(&self) {
+        self.host.ended.notified().await;
     }
 
     /// Those that run.
@@ -108,7 +122,7 @@ impl Vms {
     /// undone.
     pub(crate) async fn start(&self, spec: StartVm) -> Result<u32, KvmError> {
         machine::check(&spec)?;
-        let turn = self.turns.take(spec.vm).await;
+        let turn = self.host.turns.take(spec.vm).await;
         let (host, (answer, answered)) = (self.host.clone(), oneshot::channel());
         let start = async move {
             let started = host.start(&spec, || answer.is_closed()).await;
@@ -128,7 +142,7 @@ impl Vms {
 
     /// Stops a virtual machine: asks the guest, then QEMU, then the system.
     pub(crate) async fn stop(&self, vm: Uuid, grace: Duration) -> Result<(), KvmError> {
-        let _turn = self.turns.take(vm).await;
+        let _turn = self.host.turns.take(vm).await;
         let host = &self.host;
         let folder = host.folders.of(vm);
         if let Some(process) = host.find(&folder).await? {
@@ -144,7 +158,7 @@ impl Vms {
 
     /// Restarts the guest of a running virtual machine; its process stays.
     pub(crate) async fn reboot(&self, vm: Uuid) -> Result<(), KvmError> {
-        let _turn = self.turns.take(vm).await;
+        let _turn = self.host.turns.take(vm).await;
         let folder = self.host.folders.of(vm);
         if self.host.find(&folder).await?.is_none() {
             return Err(KvmError::NotRunning(vm));
@@ -154,7 +168,7 @@ impl Vms {
 
     /// Removes a virtual machine with all that it has here but its volumes.
     pub(crate) async fn destroy(&self, vm: Uuid) -> Result<(), KvmError> {
-        let _turn = self.turns.take(vm).await;
+        let _turn = self.host.turns.take(vm).await;
         self.host.undo(&self.host.folders.of(vm), true).await
     }
 
@@ -169,6 +183,18 @@ impl Vms {
 }
 
 impl VmHost {
+    /// Takes over what an agent before this one left of a virtual machine.
+    async fn adopt(&self, folder: &Folder) -> Result<(), KvmError> {
+        if let Some(process) = self.find(folder).await? {
+            info!(vm = %folder.vm, pid = process.id().pid, "adopted");
+        } else if folder.knew_process()? {
+            info!(vm = %folder.vm, "ended while no agent ran");
+            self.clear(folder).await?;
+        }
+        // Of a start that was cut short the process may be about to come: nothing is cleared.
+        Ok(())
+    }
+
     /// `is_abandoned` says whether nobody waits for the start any more.
     async fn start(
         &self,
@@ -246,16 +272,37 @@ impl VmHost {
     /// Watches a process, so that its end is known without a question.
     fn watch(&self, vm: Uuid, process: Process) {
         lock(&self.running).insert(vm, process.clone());
-        let running = self.running.clone();
+        let this = self.this.clone();
         let mut watchers = lock(&self.watchers);
         while watchers.try_join_next().is_some() {}
         watchers.spawn(async move {
-            if let Err(error) = process.ended().await {
+            let ended = process.ended().await;
+            let Some(host) = this.upgrade() else { return };
+            let seen_to = match ended {
+                Ok(()) => host.see_to_end(vm, &process).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = seen_to {
                 warn!(%vm, error = %chain(&error), "watch a virtual machine");
-            } else if forget(&running, vm, &process) {
-                info!(%vm, pid = process.id().pid, "ended by itself");
             }
         });
+    }
+
+    /// A process ended. Unless a stop is behind it, what it had goes too: a tap that stayed would
+    /// hold its bridge.
+    async fn see_to_end(&self, vm: Uuid, process: &Process) -> Result<(), KvmError> {
+        if !forget(&self.running, vm, process) {
+            return Ok(());
+        }
+        self.ended.notify_one();
+        let _turn = self.turns.take(vm).await;
+        let folder = self.folders.of(vm);
+        // It may have been stopped, destroyed or started again before this turn came.
+        if lock(&self.running).contains_key(&vm) || !folder.knew_process()? {
+            return Ok(());
+        }
+        info!(%vm, pid = process.id().pid, "ended by itself");
+        self.clear(&folder).await
     }
 
     async fn kill(&self, vm: Uuid, process: &Process) -> Result<(), KvmError> {

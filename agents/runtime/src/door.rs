@@ -76,10 +76,9 @@ async fn ping(State(server): State<AgentServer>, uri: Uri, headers: HeaderMap) -
     let Some(host) = asked_for(&server, &uri, &headers) else {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     };
-    let status = server.agent().status(host.uuid).await;
     Json(Pong {
         agent_incarnation: server.incarnation(),
-        boot_id: status.boot_id,
+        status: server.agent().status(host.uuid).await,
     })
     .into_response()
 }

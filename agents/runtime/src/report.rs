@@ -77,6 +77,17 @@ pub(crate) async fn post_until_taken<F: Future<Output = ()>>(
     }
 }
 
+/// Posts a message to every node once. For what is not worth a repeat.
+pub(crate) async fn post_once(host: &Host, path: &'static str, message: &impl Serialize) {
+    let body: Bytes = match serde_json::to_vec(message) {
+        Ok(body) => body.into(),
+        Err(error) => return warn!(host = %host.uuid, path, %error, "report is not JSON"),
+    };
+    let trust = host.trust();
+    let bases = trust.callbacks.iter();
+    join_all(bases.map(|base| post(host, &trust.http, base, path, body.clone()))).await;
+}
+
 /// One attempt at one node; whether it took the message or wants it no more.
 async fn post(
     host: &Host,

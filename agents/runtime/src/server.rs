@@ -27,11 +27,11 @@ use crate::{
     door::router,
     folder::{Folder, KeptResult},
     host::{Host, Hosts, Trust},
-    report::{Backoff, Reach, post_until_taken},
+    report::{Backoff, Reach, post_once, post_until_taken},
 };
 use cairn_agent_protocol::{
-    Agent, Command, CommandError, CommandErrorCode, CommandHead, Enrollment, Hello, Outcome,
-    OutcomeReport, TaskContext, path,
+    Agent, Changed, Command, CommandError, CommandErrorCode, CommandHead, Enrollment, Hello,
+    Outcome, OutcomeReport, TaskContext, path,
 };
 use cairn_boot::propagation;
 use cairn_tls::{Limits, mutual_server_by_name, serve};
@@ -178,6 +178,8 @@ impl AgentServer {
         for host in self.inner.hosts.all() {
             self.start_hello(host.uuid);
         }
+        let server = self.clone();
+        self.start(async move { server.tell_changes().await });
         let mut tls = self.inner.tls.subscribe();
         let tls = tokio::select! {
             () = shutdown.cancelled() => None,
@@ -389,6 +391,18 @@ impl AgentServer {
             .await;
             info!(host = %host.uuid, "said hello");
         });
+    }
+
+    /// Tells the nodes of what changes on a host by itself. What is lost, their pings find out.
+    async fn tell_changes(&self) {
+        loop {
+            let changed = Changed {
+                host: self.agent().changed().await,
+            };
+            if let Some(host) = self.host(changed.host) {
+                post_once(&host, path::CHANGED, &changed).await;
+            }
+        }
     }
 
     /// Goes on reporting results that were kept across a restart.

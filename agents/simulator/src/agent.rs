@@ -20,6 +20,10 @@ impl Agent for Simulator {
         })
     }
 
+    async fn changed(&self) -> HostUuid {
+        self.next_change().await
+    }
+
     async fn connect(&self, cx: &TaskContext, _: Connect) -> Result<HostFacts, CommandError> {
         self.run(Connect::NAME, cx, |state| {
             Ok(HostFacts {

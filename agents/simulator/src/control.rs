@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Fault, HostSize, HostState, Record, Simulator};
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, RuntimeError};
-use cairn_types::{HostUuid, chain};
+use cairn_types::{HostUuid, Uuid, chain};
 
 /// Answers requests about simulated hosts.
 pub struct Control {
@@ -21,6 +21,7 @@ enum Request {
     Install(Install),
     Fault(Fault),
     Release(u64),
+    EndVm(EndVm),
     List(List),
 }
 
@@ -39,6 +40,12 @@ struct Install {
 }
 
 #[derive(Deserialize)]
+struct EndVm {
+    host: HostUuid,
+    vm: Uuid,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum List {
     Commands,
@@ -52,6 +59,7 @@ enum Reply {
     Installed { installed: HostUuid },
     Fault { fault: u64 },
     Released { released: bool },
+    Ended { ended: bool },
     Commands { commands: Vec<Record> },
     Hosts { hosts: Vec<HostState> },
     Error { error: String },
@@ -100,6 +108,9 @@ impl Control {
             },
             Request::Release(id) => Reply::Released {
                 released: self.simulator.release(id),
+            },
+            Request::EndVm(EndVm { host, vm }) => Reply::Ended {
+                ended: self.simulator.end_vm(host, vm),
             },
             Request::List(List::Commands) => Reply::Commands {
                 commands: self.simulator.records(),

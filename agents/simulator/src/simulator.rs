@@ -5,13 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     Fault, FaultEffect, HostSize, HostState, Record, RecordOutcome, StateError, fault::Faults,
     record::Records, state::States,
 };
 use cairn_agent_protocol::{CommandError, TaskContext};
 use cairn_agent_runtime::{AgentServer, Options, RuntimeError};
-use cairn_types::HostUuid;
+use cairn_types::{HostUuid, Uuid};
 
 /// Simulated hosts. Clones are handles to the same.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,22 @@ struct Inner {
     states: Mutex<States>,
     faults: Mutex<Faults>,
     records: Records,
+    changes: Changes,
+}
+
+/// Hosts on which something changed by itself, until that is told.
+#[derive(Debug)]
+struct Changes {
+    tell: mpsc::UnboundedSender<HostUuid>,
+    told: tokio::sync::Mutex<mpsc::UnboundedReceiver<HostUuid>>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        let told = tokio::sync::Mutex::new(told);
+        Self { tell, told }
+    }
 }
 
 impl Simulator {
@@ -80,6 +98,32 @@ impl Simulator {
             state.size = size;
             Ok(())
         });
+    }
+
+    /// Has a virtual machine end by itself, as if its process had died; `false` if it does not
+    /// run on the host.
+    pub fn end_vm(&self, host: HostUuid, vm: Uuid) -> bool {
+        let ended = lock(&self.inner.states).change(host, |state| {
+            let ran = state.running().contains(&vm);
+            state.stop_vm(vm);
+            Ok(ran)
+        });
+        let ended = ended.unwrap_or_default();
+        if ended {
+            // The other end is in `self`.
+            let _ = self.inner.changes.tell.send(host);
+        }
+        ended
+    }
+
+    /// Waits until something changed by itself on a host.
+    pub(crate) async fn next_change(&self) -> HostUuid {
+        let mut told = self.inner.changes.told.lock().await;
+        match told.recv().await {
+            Some(host) => host,
+            // Not as long as `self` is there.
+            None => std::future::pending().await,
+        }
     }
 
     /// What the hosts have.

@@ -84,6 +84,13 @@ macro_rules! commands {
             /// What the host has now, for hello and ping. Quick.
             async fn status(&self, host: HostUuid) -> HostStatus;
 
+            /// Waits until what a host has changes without a command, and says which host. A
+            /// change while nobody waits is told to the next who does. An agent that does not
+            /// watch its hosts says nothing.
+            async fn changed(&self) -> HostUuid {
+                std::future::pending().await
+            }
+
             $($(#[$doc])*
             async fn $method(
                 &self,

@@ -23,7 +23,8 @@ pub use console::{ConsolePart, ReadConsole};
 pub use dhcp::{ApplyDhcp, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
 pub use message::{
-    CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport, Pong,
+    Changed, CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport,
+    Pong,
 };
 pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace};
 pub use vm::{

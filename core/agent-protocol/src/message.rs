@@ -98,8 +98,17 @@ pub struct HostStatus {
 pub struct Pong {
     /// Another one for each start of the agent's process.
     pub agent_incarnation: Uuid,
-    /// Another one for each boot of the host.
-    pub boot_id: String,
+    /// What the host has now.
+    #[serde(flatten)]
+    pub status: HostStatus,
+}
+
+/// Sent when what a host has changed without a command: a virtual machine ended by itself. It
+/// says only that it is worth a ping, so one that is lost costs the time until the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The host; must be the one that the agent's certificate names.
+    pub host: HostUuid,
 }
 
 /// What a host's enrolment returns, to be installed at its agent.

@@ -8,3 +8,5 @@ pub const PING: &str = "/v1/ping";
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// On the node: `POST` a [`Hello`](crate::Hello).
 pub const HELLO: &str = "/v1/hello";
+/// On the node: `POST` a [`Changed`](crate::Changed).
+pub const CHANGED: &str = "/v1/changed";

@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{Ack, Agents, pending::Arrived};
-use cairn_agent_protocol::{Hello, OutcomeReport, path};
+use cairn_agent_protocol::{Changed, Hello, OutcomeReport, path};
 use cairn_tls::{Identity, Peer};
 use cairn_types::{HostUuid, OperationUuid};
 
@@ -28,6 +28,9 @@ pub trait HostRegistry: Send + Sync + 'static {
 
     /// An agent started. Its waiting tasks are sent again already.
     async fn hello(&self, hello: Hello);
+
+    /// What a host has changed without a command.
+    async fn changed(&self, host: HostUuid);
 }
 
 #[derive(Clone)]
@@ -47,6 +50,7 @@ pub fn callback_router(agents: Agents, registry: Arc<dyn HostRegistry>) -> Route
     Router::new()
         .route(path::OUTCOMES, post(outcome))
         .route(path::HELLO, post(hello))
+        .route(path::CHANGED, post(changed))
         .layer(middleware::from_fn_with_state(
             door.clone(),
             admitted_hosts_only,
@@ -109,5 +113,17 @@ async fn hello(
     }
     door.agents.inner.pending.send_again(host);
     door.registry.hello(hello).await;
+    StatusCode::OK
+}
+
+async fn changed(
+    State(door): State<Door>,
+    Extension(Caller(host)): Extension<Caller>,
+    Json(changed): Json<Changed>,
+) -> StatusCode {
+    if changed.host != host {
+        return StatusCode::FORBIDDEN;
+    }
+    door.registry.changed(host).await;
     StatusCode::OK
 }

@@ -30,7 +30,8 @@ pub trait OperationResponse: Message + Default + Sized + 'static {
 }
 
 /// Reads an operation's stream to its end and returns the result, for callers that do not care
-/// how far it is.
+/// how far it is. To its end, past the result: a stream of HTTP/2 that is dropped before counts as
+/// reset, and a connection bears 1,024 of those on which something still came.
 ///
 /// # Errors
 /// The status the operation ended with; `Unavailable` if the stream ends without a result.
@@ -39,12 +40,52 @@ where
     M: OperationResponse,
     S: Stream<Item = Result<M, Status>> + Unpin,
 {
+    let mut result = None;
     while let Some(message) = stream.next().await {
-        if let Some(Event::Result(result)) = message?.into_event() {
-            return Ok(result);
+        match message {
+            Ok(message) => {
+                if let Some(Event::Result(last)) = message.into_event() {
+                    result = Some(last);
+                }
+            }
+            // The result was committed before it was sent.
+            Err(_) if result.is_some() => break,
+            Err(status) => return Err(status),
         }
     }
-    Err(Status::unavailable(
-        "the stream ended before the operation did",
-    ))
+    result.ok_or_else(|| Status::unavailable("the stream ended before the operation did"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, stream};
+
+    use crate::compute::v1alpha1::{CreateZoneResponse, Zone};
+
+    use super::*;
+
+    #[test]
+    fn a_stream_is_read_to_its_end() {
+        let accepted = || {
+            Ok(CreateZoneResponse::from_event(Event::Accepted(
+                Accepted::default(),
+            )))
+        };
+        let last = || {
+            Ok(CreateZoneResponse::from_event(Event::Result(
+                Zone::default(),
+            )))
+        };
+        let broken = || Err(Status::unavailable("broken"));
+        let check = |messages: Vec<Result<CreateZoneResponse, Status>>, right: bool| {
+            let mut messages = stream::iter(messages);
+            let read = result(&mut messages).now_or_never().unwrap();
+            assert_eq!(read.is_ok(), right, "{read:?}");
+            assert!(messages.next().now_or_never().unwrap().is_none());
+        };
+        check(vec![accepted(), last()], true);
+        check(vec![accepted(), last(), broken()], true);
+        check(vec![accepted(), broken()], false);
+        check(vec![accepted()], false);
+    }
 }

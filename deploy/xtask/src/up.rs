@@ -77,6 +77,8 @@ pub(crate) enum Accelerator {
 /// Sets the cloud up, or completes it. Whether anything was to do.
 pub(crate) fn up(options: &UpOptions) -> Result<bool, XtaskError> {
     cloud::need_root()?;
+    // Before anything is built.
+    Cloud::check(&options.data_directory, &options.name)?;
     let mut steps = Steps::new(["there", "made"]);
     steps.run("install programs", || tools::host().map(Done::of))?;
     let programs = Programs::of(options.release)?;

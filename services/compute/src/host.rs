@@ -25,16 +25,17 @@ use cairn_proto::{
 use cairn_resource::{Change, Creating, Creation, Updating};
 use cairn_store::{Store, StoreError, Tx};
 use cairn_tls::Ca;
-use cairn_types::{HostUuid, OperationUuid, Uuid, chain};
+use cairn_types::{HostUuid, OperationUuid, chain};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::Needs;
+use monitor::Heard;
 pub(crate) use monitor::Monitor;
 
-/// Hellos that may wait for the monitor. A hello that finds no room is answered all the same:
-/// the next round of pings sees the agent's new incarnation.
-const HELLOS: usize = 1_024;
+/// What agents said that may wait for the monitor. What finds no room is answered all the same:
+/// the next round of pings sees the agent's new incarnation, and what its host has.
+const HEARD: usize = 1_024;
 
 /// What the handlers and the callback door share.
 pub(crate) struct Hosts {
@@ -45,7 +46,7 @@ pub(crate) struct Hosts {
     token: u64,
     networks: NetworkInternalClient,
     storages: StorageInternalClient,
-    hellos: mpsc::Sender<(HostUuid, Uuid)>,
+    heard: mpsc::Sender<Heard>,
 }
 
 pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
@@ -58,7 +59,7 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
         token,
         watch,
     } = needs;
-    let (hellos, heard) = mpsc::channel(HELLOS);
+    let (say, heard) = mpsc::channel(HEARD);
     let networks = NetworkInternalClient::new(mesh.clone());
     let storages = StorageInternalClient::new(mesh.clone());
     let monitor = Monitor::new(store.clone(), agents.clone(), mesh, watch, heard);
@@ -71,7 +72,7 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
             token,
             networks,
             storages,
-            hellos,
+            heard: say,
         }),
         monitor,
     )
@@ -123,7 +124,12 @@ impl HostRegistry for Hosts {
     }
 
     async fn hello(&self, hello: Hello) {
-        let _ = self.hellos.try_send((hello.host, hello.agent_incarnation));
+        let heard = Heard::Hello(hello.host, hello.agent_incarnation);
+        let _ = self.heard.try_send(heard);
+    }
+
+    async fn changed(&self, host: HostUuid) {
+        let _ = self.heard.try_send(Heard::Changed(host));
     }
 }
 

@@ -38,7 +38,7 @@ use cairn_proto::{
 use cairn_resource::Updating;
 use cairn_types::HostUuid;
 
-pub(crate) use observed::{host_connected, host_lost};
+pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
 /// What the steps need.

@@ -4,7 +4,7 @@ mod areas;
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -186,7 +186,7 @@ impl Node {
         let recovered = operations.recover().await.map_err(NodeError::Recover)?;
 
         let credential = directory.join("admin.json");
-        let endpoint = format!("https://{public}");
+        let endpoint = endpoint(public, &config.public.names);
         ensure_admin(&store, &credential, &endpoint, ca.pem()).await?;
         let tokens: Arc<dyn Authenticator> = Arc::new(Tokens::new(store.clone()));
         let door = Door {
@@ -294,6 +294,17 @@ async fn housekeeping(operations: Operations) {
     }
 }
 
+/// Where clients call the node. An address that stands for all of a machine's leads nowhere from
+/// elsewhere: then it is the first name that the configuration has.
+fn endpoint(public: SocketAddr, names: &[String]) -> String {
+    let name = names.first().filter(|_| public.ip().is_unspecified());
+    match name.map(|name| (name, name.parse::<IpAddr>())) {
+        Some((_, Ok(ip))) => format!("https://{}", SocketAddr::new(ip, public.port())),
+        Some((name, Err(_))) => format!("https://{name}:{}", public.port()),
+        None => format!("https://{public}"),
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), NodeError> {
     let listen = async {
         let listener = TcpListener::bind(address).await?;
@@ -332,5 +343,32 @@ fn node_uuid(directory: &Path) -> Result<Uuid, NodeError> {
             Ok(uuid)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_an_address_that_leads_here() {
+        for (listen, names, expected) in [
+            (
+                "127.0.0.1:7070",
+                &["node.example"][..],
+                "https://127.0.0.1:7070",
+            ),
+            ("0.0.0.0:7070", &[], "https://0.0.0.0:7070"),
+            (
+                "0.0.0.0:7070",
+                &["node.example", "x"],
+                "https://node.example:7070",
+            ),
+            ("0.0.0.0:7070", &["192.0.2.1"], "https://192.0.2.1:7070"),
+            ("[::]:7070", &["2001:db8::1"], "https://[2001:db8::1]:7070"),
+        ] {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(endpoint(listen.parse().unwrap(), &names), expected);
+        }
     }
 }

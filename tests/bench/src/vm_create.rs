@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cairn_agent_protocol::Enrollment;
-use cairn_e2e::{Access, Ready, Site, create_host, enroll_host, host_in, remote};
+use cairn_e2e::{Access, Ready, Recipe, Site, create_host, enroll_host, host_in, remote};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{HostStatus, VmInstanceClient},
@@ -47,7 +47,12 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         site.hosts
             .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
     }
-    let ready = Ready::at(&mesh, site).await;
+    let recipe = Recipe {
+        // Enough for every virtual machine, and for each host, which serves from one of its own.
+        addresses: ["10.1.0.10", "10.1.250.250", "10.1.0.1"],
+        ..Recipe::default()
+    };
+    let ready = Ready::by(&mesh, site, recipe).await;
     let client = VmInstanceClient::new(mesh.clone());
     // The first one brings the image to a host and opens connections.
     let first = client

@@ -33,6 +33,8 @@ pub struct Cloud {
     pub simulator: Simulator,
     /// What the node runs; everything if it is not said.
     pub services: Option<Vec<ServiceName>>,
+    /// The pause between the node's rounds of pings, in milliseconds.
+    pub ping_interval_ms: u64,
     // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
     postgres: Option<PostgresServer>,
@@ -61,6 +63,11 @@ pub struct Site {
 impl Site {
     /// A zone with a cluster for simulated hosts, without any.
     pub async fn empty(mesh: &Mesh) -> Self {
+        Self::of(mesh, HypervisorType::Simulator).await
+    }
+
+    /// A zone with a cluster for hosts of a kind, without any.
+    pub async fn of(mesh: &Mesh, hypervisor: HypervisorType) -> Self {
         let zone = CreateZoneRequest {
             name: "zone".into(),
             ..Default::default()
@@ -75,7 +82,7 @@ impl Site {
         let cluster = CreateClusterRequest {
             name: "cluster".into(),
             zone_uuid: zone.clone(),
-            hypervisor_type: HypervisorType::Simulator.into(),
+            hypervisor_type: hypervisor.into(),
             ..Default::default()
         };
         let clusters = ClusterClient::new(mesh.clone());
@@ -171,6 +178,7 @@ impl Cloud {
         Self {
             simulator,
             services: None,
+            ping_interval_ms: 50,
             node: None,
             postgres,
             directory,
@@ -191,7 +199,7 @@ impl Cloud {
             .services
             .clone()
             .map(|services| Spanned::new(0..0, services));
-        *config.hosts.ping_interval_ms.get_mut() = 50;
+        *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
         let url = self.postgres.as_ref().map(PostgresServer::url);
         config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config

@@ -39,18 +39,46 @@ pub struct Ready {
     pub primary_storage: String,
 }
 
-/// The memory of a virtual machine of [`Ready::offering`].
+/// The memory of a virtual machine of [`Ready::offering`] on simulated hosts.
 pub const VM_MEMORY: u64 = 1 << 30;
 
+/// What differs between simulated hosts and others.
+pub struct Recipe {
+    /// Of a virtual machine, in bytes.
+    pub memory: u64,
+    /// The image, and the size of its disk in bytes.
+    pub image: (String, u64),
+    /// The folder of the local storage.
+    pub pool: String,
+    /// The first and the last address, and the gateway, in a network of 2^16.
+    pub addresses: [&'static str; 3],
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            memory: VM_MEMORY,
+            image: ("file:///images/guest.qcow2".to_owned(), 2 << 30),
+            pool: "/var/lib/pool".to_owned(),
+            addresses: ["10.1.0.10", "10.1.3.250", "10.1.0.1"],
+        }
+    }
+}
+
 impl Ready {
-    /// Makes everything that virtual machines at a site need.
+    /// Makes everything that virtual machines at a site of simulated hosts need.
     pub async fn at(mesh: &Mesh, site: Site) -> Self {
+        Self::by(mesh, site, Recipe::default()).await
+    }
+
+    /// Makes everything that virtual machines at a site need.
+    pub async fn by(mesh: &Mesh, site: Site, recipe: Recipe) -> Self {
         let name = || "it".to_owned();
 
         let offering = CreateInstanceOfferingRequest {
             name: name(),
             cpu_count: 1,
-            memory_bytes: VM_MEMORY,
+            memory_bytes: recipe.memory,
             ..Default::default()
         };
         let offerings = InstanceOfferingClient::new(mesh.clone());
@@ -59,8 +87,8 @@ impl Ready {
 
         let image = CreateImageRequest {
             name: name(),
-            url: "file:///images/guest.qcow2".into(),
-            size_bytes: 2 << 30,
+            url: recipe.image.0,
+            size_bytes: recipe.image.1,
             ..Default::default()
         };
         let image = result(
@@ -76,7 +104,7 @@ impl Ready {
             name: name(),
             zone_uuid: site.zone.clone(),
             r#type: PrimaryStorageType::Local.into(),
-            path: "/var/lib/pool".into(),
+            path: recipe.pool,
             ..Default::default()
         };
         let storage = result(storages.create_primary_storage(storage).await.unwrap());
@@ -122,13 +150,14 @@ impl Ready {
                 .unwrap(),
         );
         let l3_network = l3.await.unwrap().uuid;
+        let [start, end, gateway] = recipe.addresses;
         let range = CreateIpRangeRequest {
             name: name(),
             l3_network_uuid: l3_network.clone(),
-            start_ip: "10.1.0.10".into(),
-            end_ip: "10.1.3.250".into(),
+            start_ip: start.into(),
+            end_ip: end.into(),
             prefix_length: 16,
-            gateway: "10.1.0.1".into(),
+            gateway: gateway.into(),
             ..Default::default()
         };
         result(

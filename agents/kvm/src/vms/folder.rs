@@ -139,6 +139,12 @@ impl Folder {
         Ok(process)
     }
 
+    /// Whether a process of it was known, that need not run any more, and nobody has cleared it.
+    pub(super) fn knew_process(&self) -> Result<bool, KvmError> {
+        let path = self.path.join("process.json");
+        path.try_exists().map_err(KvmError::file(&path))
+    }
+
     /// Removes what is there only while it runs.
     pub(super) fn clear(&self) -> Result<(), KvmError> {
         for path in [self.path.join("process.json"), self.pid(), self.monitor()] {

@@ -47,13 +47,18 @@ async fn a_client_is_told_what_was_applied_last() {
     );
     agent.apply_dhcp(&context(), apply(1, &[db])).await.unwrap();
     assert_eq!(bed.address_by_dhcp(), None);
-    // The server that runs is told of the other one.
-    let running = bed.namespace.pids();
     agent
         .apply_dhcp(&context(), apply(2, &[web, db]))
         .await
         .unwrap();
+    assert_eq!(bed.address_by_dhcp().as_deref(), Some("10.1.0.10"));
+    // The same again leaves the server alone; one more is served beside who was answered.
+    let running = bed.namespace.pids();
+    let again = apply(3, &[web, db]);
+    agent.apply_dhcp(&context(), again).await.unwrap();
     assert_eq!(bed.namespace.pids(), running);
+    let more = [web, db, ("fa:00:00:00:00:03", "10.1.0.12", "log")];
+    agent.apply_dhcp(&context(), apply(4, &more)).await.unwrap();
     assert_eq!(bed.address_by_dhcp().as_deref(), Some("10.1.0.10"));
     // Overtaken.
     agent.apply_dhcp(&context(), apply(1, &[db])).await.unwrap();
@@ -63,13 +68,13 @@ async fn a_client_is_told_what_was_applied_last() {
     let agent = bed.agent().await;
     let moved = (MAC, "10.1.0.11", "web");
     agent
-        .apply_dhcp(&context(), apply(3, &[moved]))
+        .apply_dhcp(&context(), apply(5, &[moved]))
         .await
         .unwrap();
     assert_eq!(bed.address_by_dhcp().as_deref(), Some("10.1.0.11"));
     assert_eq!(bed.namespace.pids().len(), running.len());
 
-    agent.apply_dhcp(&context(), apply(4, &[])).await.unwrap();
+    agent.apply_dhcp(&context(), apply(6, &[])).await.unwrap();
     assert_eq!(bed.address_by_dhcp(), None);
     assert_eq!(bed.namespace.pids().len(), running.len() - 1);
     let left = bed.namespace.ip("address show dev br_test");

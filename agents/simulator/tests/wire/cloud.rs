@@ -28,6 +28,7 @@ pub(crate) struct Registry {
     pub(crate) fingerprints: Mutex<HashMap<HostUuid, String>>,
     pub(crate) ended: Mutex<HashSet<OperationUuid>>,
     pub(crate) hellos: watch::Sender<Vec<Hello>>,
+    pub(crate) changed: watch::Sender<Vec<HostUuid>>,
 }
 
 #[async_trait]
@@ -46,6 +47,10 @@ impl HostRegistry for Registry {
 
     async fn hello(&self, hello: Hello) {
         self.hellos.send_modify(|hellos| hellos.push(hello));
+    }
+
+    async fn changed(&self, host: HostUuid) {
+        self.changed.send_modify(|hosts| hosts.push(host));
     }
 }
 

@@ -20,7 +20,7 @@ async fn a_command_runs_on_its_host_and_its_outcome_comes_back() {
         let facts = cloud.done(host, head(), Connect {}).await.unwrap();
         let pong = cloud.agents.ping(host).await.unwrap();
         assert_eq!(facts.agent_incarnation, pong.agent_incarnation);
-        assert_eq!(facts.boot_id, pong.boot_id);
+        assert_eq!(facts.boot_id, pong.status.boot_id);
     }
     let root = cloud.done(first, head(), volume()).await.unwrap();
     let vm = Uuid::new_v4();
@@ -43,9 +43,18 @@ async fn a_command_runs_on_its_host_and_its_outcome_comes_back() {
         [vm]
     );
     assert_eq!(
-        cloud.done(second, head(), start).await,
+        cloud.done(second, head(), start.clone()).await,
         Err(CommandErrorCode::Failed)
     );
+    // It ends with nobody asking: a node is told, and finds out with a ping what it was.
+    assert!(process.simulator.end_vm(first, vm));
+    assert!(!process.simulator.end_vm(first, vm), "it has ended");
+    let mut changed = cloud.registry.changed.subscribe();
+    let told = changed.wait_for(|hosts| !hosts.is_empty()).await.unwrap();
+    assert_eq!(*told, [first]);
+    let pong = cloud.agents.ping(first).await.unwrap();
+    assert!(pong.status.running.is_empty());
+    drop(told);
     assert_eq!(cloud.done(first, head(), DestroyVm { vm }).await, Ok(()));
     assert_eq!(
         cloud.done(first, head(), DestroyVm { vm }).await,

@@ -57,6 +57,15 @@ async fn a_host_speaks_for_itself_only() {
         timeout: Duration::from_secs(5),
         ..head()
     };
+    let changed = async |host| {
+        let url = format!("https://{}/v1/changed", cloud.callback);
+        let body = serde_json::json!({ "host": host });
+        let post = http(&attacker, &[]).post(url).json(&body).send();
+        post.await.unwrap().status()
+    };
+    assert_eq!(changed(host).await, StatusCode::FORBIDDEN);
+    assert!(cloud.registry.changed.borrow().is_empty());
+    assert_eq!(changed(other).await, StatusCode::OK);
     let attack = async {
         process.began(head.task).await;
         // As the other host: not its certificate. As itself: not its task.

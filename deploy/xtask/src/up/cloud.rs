@@ -59,8 +59,8 @@ pub(crate) struct HostPlace {
 }
 
 impl Cloud {
-    /// The cloud in this directory; if there is none, its place is made.
-    pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, XtaskError> {
+    /// Refuses a directory or a name that a cloud cannot have, and makes nothing.
+    pub(crate) fn check(directory: &Path, name: &str) -> Result<(), XtaskError> {
         check(directory, name)?;
         let path = directory.join("up.json");
         if !path.exists() && directory.exists() {
@@ -78,7 +78,14 @@ impl Cloud {
                 )));
             }
         }
+        Ok(())
+    }
+
+    /// The cloud in this directory; if there is none, its place is made.
+    pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, XtaskError> {
+        Self::check(directory, name)?;
         let lock = lock(directory)?;
+        let path = directory.join("up.json");
         if !path.exists() {
             write(&path, &to_json(&Choices::new(name)?)?)?;
         }

@@ -164,11 +164,12 @@ pub(crate) fn agent(
             host.namespace,
         ),
     };
-    let address = ("127.0.0.1", host.port);
-    daemon.ensure(|| match std::net::TcpStream::connect(address) {
-        Ok(_) => Ok(()),
-        Err(cause) => {
-            let text = format!("nothing listens on {}:{}: {cause}", address.0, address.1);
+    let port = host.port;
+    // Not by a connection: somebody else may listen there.
+    daemon.ensure(|| match running(&host.directory) {
+        Some(process) if process.listens_on(port) => Ok(()),
+        _ => {
+            let text = format!("it does not listen on 127.0.0.1:{port}");
             Err(XtaskError::Refused(text))
         }
     })

@@ -60,17 +60,25 @@ fn stop(cloud: &Cloud, steps: &mut Steps) -> Result<(), XtaskError> {
     }
     steps.run("node", || end(running(&cloud.node()), STOP_LIMIT))?;
     steps.run("what else runs", || end(processes(cloud), Duration::ZERO))?;
-    steps.run("network namespaces", || {
-        let names = namespaces::present(cloud);
-        for name in &names {
-            namespaces::delete(name)?;
-        }
-        Ok(Done::of(!names.is_empty()))
-    })?;
+    steps.run("network namespaces", || delete_namespaces(cloud))?;
     steps.run("anything left", || {
         XtaskError::of_findings(left(cloud)).map(|()| Done::There)
     })?;
     Ok(())
+}
+
+/// Ends everything at once, as a machine that loses its power. Its directory stays.
+pub(crate) fn cut_off(cloud: &Cloud) -> Result<(), XtaskError> {
+    end(processes(cloud), Duration::ZERO)?;
+    delete_namespaces(cloud).map(drop)
+}
+
+fn delete_namespaces(cloud: &Cloud) -> Result<Done, XtaskError> {
+    let names = namespaces::present(cloud);
+    for name in &names {
+        namespaces::delete(name)?;
+    }
+    Ok(Done::of(!names.is_empty()))
 }
 
 /// Lets the guests power off. A node that does not answer must not keep a cloud up.

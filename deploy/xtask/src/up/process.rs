@@ -64,6 +64,18 @@ impl Process {
         words
     }
 
+    /// Whether one of its sockets listens on this port of IPv4.
+    pub(crate) fn listens_on(&self, port: u16) -> bool {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap_or_default();
+        let sockets = listening(&table, port);
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid));
+        let mut open = open.into_iter().flatten().flatten();
+        open.any(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            sockets.iter().any(|socket| target.as_os_str() == &**socket)
+        })
+    }
+
     /// The name of its program: `cairn-node`.
     pub(crate) fn name(&self) -> String {
         let words = self.words();
@@ -123,6 +135,20 @@ pub(crate) fn in_namespace(name: &str) -> Vec<Process> {
     all
 }
 
+/// The sockets that listen on a port, as the links of open files name them; of proc_pid_net(5)'s
+/// `tcp`, where the second field is the local address, the fourth the state, the tenth the socket.
+fn listening(table: &str, port: u16) -> Vec<String> {
+    let at = format!(":{port:04X}");
+    let lines = table.lines().map(|line| line.split_whitespace().collect());
+    let found = lines.filter_map(|fields: Vec<&str>| match fields[..] {
+        [_, local, _, "0A", _, _, _, _, _, socket, ..] if local.ends_with(&at) => {
+            Some(format!("socket:[{socket}]"))
+        }
+        _ => None,
+    });
+    found.collect()
+}
+
 /// See proc_pid_stat(5): the state is the third field, the start time the 22nd. The second, the
 /// name, may have spaces and parentheses in it. None of what has ended and was not asked for its
 /// status.
@@ -145,6 +171,21 @@ mod tests {
         assert_eq!(parse_stat(&stat("a) R (b", "R")), Some(4711));
         assert_eq!(parse_stat(&stat("node", "Z")), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn a_process_listens_where_it_does_and_nowhere_else() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(Process::of(std::process::id()).unwrap().listens_on(port));
+        let mut other = command("sleep", &["600"]).spawn().unwrap();
+        assert!(!Process::of(other.id()).unwrap().listens_on(port));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let table = "0: 0100007F:1D13 00000000:0000 0A 0:0 00:0 0 0 0 77 1\n\
+                     1: 0100007F:1D13 0100007F:9C40 01 0:0 00:0 0 0 0 78 1\n";
+        assert_eq!(listening(table, 7443), ["socket:[77]"]);
+        assert_eq!(listening(table, 7444), [""; 0]);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! The stage `up`: a cloud of its own, up, completed and down, with nothing left in the end.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::id,
     time::Duration,
 };
 
-use crate::error::XtaskError;
+use crate::{error::XtaskError, stage::chain};
 
-use super::{Accelerator, DownOptions, UpOptions, down, process::in_namespace, up};
+use super::{
+    Accelerator, DownOptions, UpOptions, cloud::Cloud, down, down::cut_off, process::in_namespace,
+    up,
+};
 
 /// Has a cloud come up and go.
 pub(crate) fn rehearse() -> Result<(), XtaskError> {
@@ -40,11 +44,24 @@ pub(crate) fn rehearse() -> Result<(), XtaskError> {
 }
 
 fn play(options: &UpOptions) -> Result<(), XtaskError> {
+    println!("== an `up` that fails half-way, for somebody has the second agent's port");
+    let taken = {
+        let cloud = Cloud::open(&options.data_directory, &options.name)?;
+        let [_, second] = cloud.hosts();
+        let at = ("127.0.0.1", second.port);
+        TcpListener::bind(at).map_err(XtaskError::file(&second.directory))?
+    };
+    match up(options) {
+        Ok(_) => return Err(refused("an `up` did not see that a port was taken")),
+        Err(error) => println!("as it should: {}", chain(&error)),
+    }
+    drop(taken);
+    println!("== an `up` that completes it");
     if !up(options)? {
-        return Err(refused("the first `up` had nothing to do"));
+        return Err(refused("an `up` after a failure had nothing to do"));
     }
     if up(options)? {
-        return Err(refused("a second `up` had something to do"));
+        return Err(refused("an `up` of what was complete had something to do"));
     }
     println!("== a virtual machine ends with nobody noticing");
     let host = format!("{}-host-1", options.name);
@@ -55,7 +72,20 @@ fn play(options: &UpOptions) -> Result<(), XtaskError> {
     if !up(options)? {
         return Err(refused("an `up` did not see that a virtual machine ended"));
     }
+    println!("== the machine loses its power");
+    let cloud = Cloud::open(&options.data_directory, &options.name)?;
+    cut_off(&cloud)?;
+    drop(cloud);
     let host = Path::new("/run/netns").join(host);
+    if host.exists() {
+        return Err(refused("a network namespace outlives its machine"));
+    }
+    if !up(options)? {
+        return Err(refused("an `up` did not see that nothing runs"));
+    }
+    if up(options)? {
+        return Err(refused("an `up` of what was complete had something to do"));
+    }
     down(&DownOptions {
         data_directory: options.data_directory.clone(),
         purge: false,

@@ -1,5 +1,6 @@
-//! Watches over hosts: pings them in rounds, connects those that (came) back, and says so when
-//! one stops answering.
+//! Watches over hosts: pings them in rounds, and at once when they say that something changed;
+//! connects those that came (back), takes over what they say that runs, and says so when one stops
+//! answering.
 
 use std::collections::HashMap;
 
@@ -11,9 +12,11 @@ use cairn_proto::{
     event,
     fault::Fault,
 };
+use cairn_resource::now;
 use cairn_store::{Store, Value};
 use cairn_types::{HostUuid, Uuid, chain};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use prost_types::Timestamp;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -29,9 +32,19 @@ pub(crate) struct Monitor {
     agents: Agents,
     hosts: HostClient,
     watch: Watch,
-    hellos: mpsc::Receiver<(HostUuid, Uuid)>,
+    heard: mpsc::Receiver<Heard>,
     seen: HashMap<HostUuid, Seen>,
     connecting: FuturesUnordered<BoxFuture<'static, Tried>>,
+    /// Outside of the rounds.
+    pinging: FuturesUnordered<BoxFuture<'static, Option<Found>>>,
+}
+
+/// What an agent said at the callback door.
+pub(super) enum Heard {
+    /// That it started, and which start that is.
+    Hello(HostUuid, Uuid),
+    /// That something changed on its host.
+    Changed(HostUuid),
 }
 
 #[derive(Default)]
@@ -52,7 +65,10 @@ struct Tried {
 /// What a ping found out.
 struct Found {
     host: HostUuid,
+    /// As in the row, when the host was asked.
     status: HostStatus,
+    boot_id: String,
+    asked: Timestamp,
     pong: Option<Pong>,
 }
 
@@ -62,7 +78,7 @@ impl Monitor {
         agents: Agents,
         mesh: Mesh,
         watch: Watch,
-        hellos: mpsc::Receiver<(HostUuid, Uuid)>,
+        heard: mpsc::Receiver<Heard>,
     ) -> Self {
         let (hosts, seen) = (HostClient::new(mesh), HashMap::new());
         Self {
@@ -70,9 +86,10 @@ impl Monitor {
             agents,
             hosts,
             watch,
-            hellos,
+            heard,
             seen,
             connecting: FuturesUnordered::new(),
+            pinging: FuturesUnordered::new(),
         }
     }
 
@@ -83,8 +100,17 @@ impl Monitor {
             loop {
                 tokio::select! {
                     _ = rounds.tick() => self.round().await,
-                    Some((host, incarnation)) = self.hellos.recv() => self.connect(host, incarnation),
+                    Some(heard) = self.heard.recv() => match heard {
+                        Heard::Hello(host, incarnation) => self.connect(host, incarnation),
+                        Heard::Changed(host) => self.ping_now(host),
+                    },
                     Some(tried) = self.connecting.next() => self.tried(tried),
+                    Some(found) = self.pinging.next() => {
+                        // One that does not answer is a matter of the rounds, which count.
+                        if let Some(found) = found.filter(|found| found.pong.is_some()) {
+                            self.found(found).await;
+                        }
+                    }
                 }
             }
         };
@@ -101,44 +127,49 @@ impl Monitor {
                 return;
             }
         };
-        let pings = hosts.iter().filter_map(|row| {
-            let (host, address) = agent_of(row)?;
-            self.agents.set_address(host, address);
-            let (agents, status) = (self.agents.clone(), row.status());
-            Some(async move {
-                Found {
-                    host,
-                    status,
-                    pong: agents.ping(host).await.ok(),
-                }
-            })
-        });
-        let pings: Vec<_> = pings.collect();
+        let pings: Vec<_> = hosts
+            .iter()
+            .filter_map(|row| ping(&self.agents, row))
+            .collect();
         let found: Vec<_> = futures::stream::iter(pings)
             .buffer_unordered(self.watch.at_once)
             .collect()
             .await;
         self.seen
             .retain(|host, _| found.iter().any(|found| found.host == *host));
+        for found in found {
+            self.found(found).await;
+        }
+    }
 
-        for Found { host, status, pong } in found {
-            let seen = self.seen.entry(host).or_default();
-            match pong {
-                Some(Pong {
-                    agent_incarnation, ..
-                }) => {
-                    seen.failures = 0;
-                    let same = seen.connected_to == Some(agent_incarnation);
-                    if !same || status != HostStatus::Connected {
-                        self.connect(host, agent_incarnation);
-                    }
-                }
-                None => {
-                    seen.failures += 1;
-                    if seen.failures >= self.watch.failures && status == HostStatus::Connected {
-                        lost(&self.store, host).await;
-                    }
-                }
+    fn ping_now(&self, host: HostUuid) {
+        let (store, agents) = (self.store.clone(), self.agents.clone());
+        self.pinging.push(Box::pin(async move {
+            let row = store.get::<Host>(&host.to_string()).await.ok()??;
+            Some(ping(&agents, &row)?.await)
+        }));
+    }
+
+    async fn found(&mut self, found: Found) {
+        let (host, status) = (found.host, found.status);
+        let seen = self.seen.entry(host).or_default();
+        let Some(pong) = found.pong else {
+            seen.failures += 1;
+            if seen.failures >= self.watch.failures && status == HostStatus::Connected {
+                lost(&self.store, host).await;
+            }
+            return;
+        };
+        seen.failures = 0;
+        let same = seen.connected_to == Some(pong.agent_incarnation)
+            && found.boot_id == pong.status.boot_id;
+        if !same || status != HostStatus::Connected {
+            self.connect(host, pong.agent_incarnation);
+        } else if !seen.connecting {
+            let running = pong.status.running;
+            let told = vm_instance::host_told(&self.store, host, running, found.asked).await;
+            if let Err(fault) = told {
+                warn!(%host, error = fault.message, "take over what a host says that runs");
             }
         }
     }
@@ -184,6 +215,23 @@ impl Monitor {
             Err(status) => warn!(%host, error = status.message(), "connect to a host"),
         }
     }
+}
+
+/// Asks a host what it has; none if it has no usable address.
+fn ping(agents: &Agents, row: &Host) -> Option<impl Future<Output = Found> + Send + use<>> {
+    let (host, address) = agent_of(row)?;
+    agents.set_address(host, address);
+    let (agents, status, boot_id) = (agents.clone(), row.status(), row.boot_id.clone());
+    Some(async move {
+        let asked = now();
+        Found {
+            host,
+            status,
+            boot_id,
+            asked,
+            pong: agents.ping(host).await.ok(),
+        }
+    })
 }
 
 async fn lost(store: &Store, host: HostUuid) {

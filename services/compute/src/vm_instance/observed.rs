@@ -1,5 +1,5 @@
-//! What is seen of virtual machines from outside: a host that connects says which ones run, one
-//! that is lost leaves nobody to say.
+//! What is seen of virtual machines from outside: a host says which ones run when it connects and
+//! whenever it is asked, one that is lost leaves nobody to say.
 
 use std::collections::HashSet;
 
@@ -7,11 +7,39 @@ use cairn_proto::{
     compute::v1alpha1::{VmInstance, VmInstanceState as State},
     fault::Fault,
 };
-use cairn_store::{Tx, Value};
-use cairn_types::Uuid;
+use cairn_store::{Store, Tx, Value};
+use cairn_types::{HostUuid, Uuid};
 use prost_types::Timestamp;
+use tracing::info;
 
 use super::{capacity, state};
+
+/// Takes over what a host that is connected said at `asked` that runs there. Writes only if a row
+/// says otherwise.
+pub(crate) async fn host_told(
+    store: &Store,
+    host: HostUuid,
+    running: Vec<Uuid>,
+    asked: Timestamp,
+) -> Result<(), Fault> {
+    let said: HashSet<_> = running.iter().map(ToString::to_string).collect();
+    let host = host.to_string();
+    let sql = "SELECT uuid, state FROM vm_instance \
+               WHERE host_uuid = ? AND state IN ('Running', 'Unknown')";
+    let rows = store.rows(sql, vec![host.as_str().into()]).await?;
+    let mut differs = false;
+    for row in &rows {
+        differs |= said.contains(&row.text(0)?) != (row.text(1)? == "Running");
+    }
+    if !differs {
+        return Ok(());
+    }
+    let write = store.write(move |tx| {
+        let (host, running) = (host.clone(), running.clone());
+        Box::pin(async move { host_connected(tx, &host, &running, asked).await })
+    });
+    write.await
+}
 
 /// Takes over what a host said at `asked` that runs there. What has changed since is left: its
 /// operation knows better.
@@ -33,6 +61,7 @@ pub(crate) async fn host_connected(
         match (vm.state(), running.contains(&vm.uuid)) {
             (State::Unknown, true) => state::enter(tx, &mut vm, State::Running).await?,
             (_, false) => {
+                info!(host, vm = vm.uuid, was = ?vm.state(), "does not run any more");
                 state::enter(tx, &mut vm, State::Stopped).await?;
                 capacity::release(tx, &vm).await?;
             }

@@ -178,6 +178,69 @@ async fn a_lost_host_leaves_its_virtual_machines_unknown_until_it_is_back() {
     cloud.assert_books(&ready, 1).await;
 }
 
+/// By its agent's word with rounds of pings that never come, and by pings that say so while the
+/// agent's word does not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_ends_by_itself_is_seen_to_be_stopped_and_starts_again() {
+    for ping_interval_ms in [3_600_000, 50] {
+        let mut cloud = Cloud::prepare().await;
+        cloud.ping_interval_ms = ping_interval_ms;
+        cloud.start_node().await;
+        let ready = cloud.ready(1).await;
+        let vm = cloud.create_vm(&ready, "web").await.unwrap();
+        let vms = VmInstanceClient::new(cloud.mesh());
+        let host = ready.site.hosts[0].uuid.parse().unwrap();
+        assert!(cloud.simulator.end_vm(host, vm.uuid.parse().unwrap()));
+        let read = async || state(&vms, &vm.uuid).await;
+        let limit = Duration::from_secs(30);
+        wait_until("stopped", read, |state| *state == State::Stopped, limit).await;
+        // Its address is still kept for it, and served.
+        let now = cloud.host(&ready.site.hosts[0].uuid).await;
+        assert_eq!(now.available_memory_bytes, now.memory_bytes);
+        let start = StartVmInstanceRequest {
+            uuid: vm.uuid.clone(),
+        };
+        let started = result(vms.start_vm_instance(start).await.unwrap());
+        assert_eq!(started.await.unwrap().state(), State::Running);
+        cloud.assert_books(&ready, 1).await;
+        destroy(&vms, &vm.uuid).await.unwrap();
+        cloud.assert_empty(&ready).await;
+    }
+}
+
+/// A creation may end between a ping's question and its answer: what the host said then is of
+/// before. With pings all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_host_said_before_an_operation_ended_is_not_believed() {
+    let mut cloud = Cloud::prepare().await;
+    cloud.ping_interval_ms = 10;
+    cloud.start_node().await;
+    let ready = cloud.ready(1).await;
+    let vms = VmInstanceClient::new(cloud.mesh());
+    let lives = join_all((0..20).map(|n| {
+        let (cloud, ready, vms) = (&cloud, &ready, &vms);
+        async move {
+            let vm = cloud.create_vm(ready, &format!("vm-{n}")).await.unwrap();
+            for _ in 0..3 {
+                let stop = StopVmInstanceRequest {
+                    uuid: vm.uuid.clone(),
+                    grace_secs: None,
+                };
+                // Refused if it was taken for stopped.
+                let stopped = result(vms.stop_vm_instance(stop).await.unwrap()).await;
+                assert_eq!(stopped.unwrap().state(), State::Stopped);
+                let start = StartVmInstanceRequest {
+                    uuid: vm.uuid.clone(),
+                };
+                let started = result(vms.start_vm_instance(start).await.unwrap()).await;
+                assert_eq!(started.unwrap().state(), State::Running);
+            }
+        }
+    }));
+    lives.await;
+    cloud.assert_books(&ready, 20).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_serves_only_what_its_configuration_names() {
     let mut cloud = Cloud::prepare().await;
