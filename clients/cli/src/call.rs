@@ -1,5 +1,6 @@
 //! Carrying out an invocation: one answer, rows, an operation to wait for, or events to follow.
 
+mod cascade;
 mod log;
 mod operation;
 mod retries;
@@ -13,6 +14,7 @@ use tonic::Status;
 
 use crate::{
     action::{Actions, Kind},
+    cascade::PLAN_ANSWER,
     connection::Connection,
     error::{CliError, Outcome},
     grammar::Invocation,
@@ -38,12 +40,18 @@ pub(crate) async fn run(
     invocation: &Invocation<'_>,
 ) -> Result<(), CliError> {
     match invocation.action.kind {
-        Kind::Operation => operation::run(session, invocation).await,
+        Kind::Operation => match invocation.cascade {
+            None => operation::run(session, invocation).await,
+            Some(wanted) => cascade::run(session, invocation, wanted).await,
+        },
         Kind::Watch | Kind::Stream => watch::run(session, invocation).await,
         Kind::Log => log::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;
-            let text = table::answer(&answer, &session.actions.catalog);
+            let text = match answer.descriptor().full_name() {
+                PLAN_ANSWER => crate::cascade::text(&cascade::read(&answer)?),
+                _ => table::answer(&answer, &session.actions.catalog),
+            };
             session.print(&answer, &text)
         }
         Kind::Query | Kind::GenericQuery => {

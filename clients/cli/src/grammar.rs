@@ -8,6 +8,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor};
 
 use crate::{
     action::{Action, Actions, Kind},
+    cascade::{self, Cascade},
     comment,
     completion::{self, Shell},
     condition, error, flag,
@@ -91,6 +92,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) no_wait: bool,
     /// Of a log: what of it is shown.
     pub(crate) log: LogArgs,
+    /// Of a delete: what is done with all that is below.
+    pub(crate) cascade: Option<Cascade>,
 }
 
 impl Invocation<'_> {
@@ -142,6 +145,10 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
             Kind::Log => LogArgs::read(matches),
             _ => LogArgs::default(),
         },
+        cascade: match cascade::is_offered(action, actions) {
+            true => cascade::read(matches),
+            false => None,
+        },
     })))
 }
 
@@ -184,11 +191,15 @@ pub(crate) fn command(actions: &Actions) -> Command {
         .after_help(overview(actions))
         .args(own_args());
     for (noun, of_noun) in actions.nouns() {
-        let leaves = of_noun.iter().map(|action| leaf(action, &action.verb));
+        let leaves = of_noun
+            .iter()
+            .map(|action| leaf(actions, action, &action.verb));
         root = root.subcommand(group(noun, about_noun(actions, noun), "VERB").subcommands(leaves));
     }
     for (verb, of_verb) in actions.verbs() {
-        let leaves = of_verb.iter().map(|action| leaf(action, &action.noun));
+        let leaves = of_verb
+            .iter()
+            .map(|action| leaf(actions, action, &action.noun));
         let about = match of_verb.as_slice() {
             [one] => comment::of_method(&one.method),
             many => format!("For {} resources.", many.len()),
@@ -222,7 +233,7 @@ fn group(name: &str, about: String, second: &'static str) -> Command {
         })
 }
 
-fn leaf(action: &Action, name: &str) -> Command {
+fn leaf(actions: &Actions, action: &Action, name: &str) -> Command {
     let about = match action.kind {
         Kind::GenericQuery => format!(
             "Returns the {} resources that fulfil all conditions.",
@@ -255,6 +266,9 @@ fn leaf(action: &Action, name: &str) -> Command {
     }
     if action.kind == Kind::Log {
         leaf = leaf.args(log::args());
+    }
+    if cascade::is_offered(action, actions) {
+        leaf = leaf.args(cascade::args());
     }
     if action.kind == Kind::Operation {
         leaf = leaf.arg(

@@ -2,10 +2,11 @@
 //! server, asked for by gRPC reflection, or the built-in ones. A new resource, field or rpc needs
 //! no code here, and neither does a plugin's.
 //!
-//! Absent on purpose: any mention of a resource by name, operations apart.
+//! Absent on purpose: any mention of a resource by name, operations and cascade plans apart.
 
 mod action;
 mod call;
+mod cascade;
 mod comment;
 mod completion;
 mod condition;

@@ -122,15 +122,27 @@ async fn it_is_stored_queried_shown_and_cascaded() {
 
     let refused = cairn(&cloud, &format!("delete zone {zone}")).await;
     assert!(refused.err.contains("2 shelf"), "{}", refused.err);
-    let line = format!("create cascade-plan --resource-type zone --resource-uuid {zone} --json");
-    let plan = cairn(&cloud, &line).await;
-    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
-    assert_eq!(plan["itemCount"], "5");
-    let plan = plan["uuid"].as_str().unwrap();
-    let shown = cairn(&cloud, &format!("get cascade-plan {plan} --json")).await;
-    assert!(shown.out.contains("volume 2"), "{}{}", shown.out, shown.err);
-    let executed = cairn(&cloud, &format!("execute cascade-plan {plan}")).await;
-    assert_eq!(executed.code, 0, "{}", executed.err);
+    let planned = cairn(&cloud, "delete zone east --plan").await;
+    assert_eq!(planned.code, 0, "{}", planned.err);
+    let expected = "  shelf shelf-1  shelf-1\n    book volume 1  book-1\n";
+    assert!(planned.out.contains(expected), "{}", planned.out);
+    let expected = "delete zone east: 5 resources: 2 book, 2 shelf, 1 zone";
+    assert!(planned.out.contains(expected), "{}", planned.out);
+    assert_eq!(cloud.count("book").await, 2);
+    let plans = cairn(&cloud, "query cascade-plan --json").await;
+    let plans: serde_json::Value = serde_json::from_str(&plans.out).unwrap();
+    let plan = plans["cascadePlans"][0]["uuid"].as_str().unwrap();
+    assert!(planned.out.contains(plan), "{}", planned.out);
+    let shown = cairn(&cloud, &format!("get cascade-plan {plan}")).await;
+    assert!(planned.out.starts_with(&shown.out), "{}", shown.out);
+
+    let deleted = cairn(&cloud, "delete zone east --cascade").await;
+    assert_eq!(deleted.code, 0, "{}", deleted.err);
+    assert!(
+        deleted.out.contains("deleted 5 resources"),
+        "{}",
+        deleted.out
+    );
     for noun in ["zone", "shelf", "book"] {
         assert_eq!(cloud.count(noun).await, 0, "{noun}");
     }
