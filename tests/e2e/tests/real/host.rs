@@ -9,10 +9,11 @@ use std::{
 use cairn_agent_runtime::{install, request};
 use cairn_e2e::{create_host, enroll_host};
 use cairn_proto::call::Mesh;
+use cairn_testkit::wait_until;
 use cairn_types::{HostUuid, Uuid};
 use tokio::process::{Child, Command};
 
-use crate::namespace::Namespace;
+use crate::{cloud::LIMIT, namespace::Namespace};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_real-agent");
 
@@ -25,6 +26,7 @@ pub(crate) struct RealHost {
     pub(crate) uuid: String,
     // Before the namespace, which it looks at.
     agent: Option<Child>,
+    starts: usize,
     pub(crate) namespace: Namespace,
     directory: PathBuf,
     pool: PathBuf,
@@ -53,6 +55,7 @@ impl RealHost {
         let mut this = Self {
             uuid: host.to_string(),
             agent: None,
+            starts: 0,
             namespace,
             directory,
             pool: pool.to_owned(),
@@ -84,6 +87,14 @@ impl RealHost {
         command.args([&*self.directory, &*self.pool, Path::new(AGENT)]);
         command.stdin(Stdio::null()).stderr(log.unwrap());
         self.agent = Some(command.kill_on_drop(true).spawn().unwrap());
+        self.starts += 1;
+    }
+
+    /// Waits until the node has heard of the agent's last start.
+    pub(crate) async fn said_hello(&self) {
+        let hellos = async || self.log().matches("said hello").count();
+        let all = |hellos: &usize| *hellos == self.starts;
+        wait_until("hellos", hellos, all, LIMIT).await;
     }
 
     /// Kills the agent, as nothing can be warned of.

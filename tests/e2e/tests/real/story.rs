@@ -3,9 +3,14 @@
 use std::time::{Duration, Instant};
 
 use cairn_proto::compute::v1alpha1::{HostStatus, VmInstanceState as State};
+use cairn_testkit::wait_until;
 use tokio::join;
 
-use crate::{cloud::RealCloud, guest::Guest, namespace::run};
+use crate::{
+    cloud::{LIMIT, RealCloud},
+    guest::Guest,
+    namespace::run,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cloud_of_real_hosts_bears_what_befalls_it() {
@@ -71,9 +76,12 @@ async fn an_agent_is_killed(cloud: &mut RealCloud, one: &Guest, two: &Guest) {
     cloud.assert_books(&[1, 1]).await;
     cloud.delete(&three.vm).await;
 
-    // An agent that comes back before its host was missed.
+    // An agent that comes back at once: its host may not even be missed.
     cloud.hosts[0].kill_agent().await;
     cloud.hosts[0].start_agent();
+    cloud.hosts[0].said_hello().await;
+    cloud.connected(0).await;
+    cloud.seen(&one.vm, State::Running).await;
     cloud.stop(&one.vm).await;
     cloud.assert_books(&[0, 1]).await;
     cloud.begin(&one.vm).await;
@@ -89,6 +97,9 @@ async fn a_host_loses_power(cloud: &mut RealCloud, one: &Guest, two: &Guest) {
     let [here, there] = &cloud.hosts[..] else {
         panic!()
     };
+    // The cable goes with the machine at its other end, when the system gets to it.
+    let end = async || here.namespace.links("eth0");
+    wait_until("the cable is gone", end, Vec::is_empty, LIMIT).await;
     here.namespace.plug_into(&there.namespace);
     // The other end of the cable is new, too: its host has it in its bridge from its next
     // connection on.
