@@ -8,6 +8,7 @@
 mod opening;
 mod rows;
 mod server;
+mod tls;
 mod writing;
 
 use std::sync::Arc;
