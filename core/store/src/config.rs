@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-pub use crate::postgres::{PostgresConfig, WrongUrl};
+pub use crate::postgres::{PostgresConfig, WrongConfig};
 
 /// Where the database is, and how many may read it at once.
 #[derive(Debug, Clone)]

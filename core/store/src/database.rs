@@ -54,6 +54,19 @@ impl Connection {
         }
     }
 
+    /// The statements of a migration.
+    pub(crate) async fn migration(&mut self, sql: &str) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(_) => self.script(sql).await,
+            Self::Postgres(connection) => {
+                // Queries want the rows without a time first, as SQLite has them; it knows no other
+                // order of an index, and no word for this one.
+                let sql = sql.replace("(create_time, uuid)", "(create_time NULLS FIRST, uuid)");
+                connection.script(&sql).await.map(drop)
+            }
+        }
+    }
+
     /// Begins a transaction that may write.
     pub(crate) fn begin(&self) -> &'static str {
         match self {

@@ -45,7 +45,7 @@ mod value;
 mod wire;
 mod writer;
 
-pub use config::{DatabaseConfig, PostgresConfig, StoreConfig, WrongUrl};
+pub use config::{DatabaseConfig, PostgresConfig, StoreConfig, WrongConfig};
 pub use error::{Cause, StoreError};
 pub use futures::future::BoxFuture;
 pub use migration::Migration;

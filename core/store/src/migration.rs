@@ -108,7 +108,7 @@ async fn apply(connection: &mut Connection, migration: &Migration) -> Result<(),
     let failed = |failure: Failure| failure.error;
     let begin = connection.begin();
     connection.script(begin).await.map_err(failed)?;
-    connection.script(migration.sql).await.map_err(failed)?;
+    connection.migration(migration.sql).await.map_err(failed)?;
     connection.run(record, values).await.map_err(failed)?;
     connection.script("COMMIT").await.map_err(failed)?;
     Ok(())

@@ -20,7 +20,8 @@ use sqlx::{
     encode::IsNull,
     error::BoxDynError,
     postgres::{
-        PgArgumentBuffer, PgArguments, PgDatabaseError, PgRow, PgSeverity, PgTypeInfo, PgValueRef,
+        PgArgumentBuffer, PgArguments, PgConnectOptions, PgDatabaseError, PgRow, PgSeverity,
+        PgTypeInfo, PgValueRef,
     },
 };
 
@@ -29,7 +30,7 @@ use crate::{
     database::{Answer, Failure, Harm, storable},
 };
 
-pub use config::{PostgresConfig, WrongUrl};
+pub use config::{PostgresConfig, WrongConfig};
 pub(crate) use owner::Owner;
 pub(crate) use session::Session;
 pub(crate) use writer::run;
@@ -81,7 +82,7 @@ impl Connection {
     }
 
     async fn with(config: &PostgresConfig, settings: &[(&str, &str)]) -> Result<Self, StoreError> {
-        let options = config.options.clone();
+        let options = PgConnectOptions::clone(&config.options);
         let options = options
             .statement_cache_capacity(STATEMENT_CACHE)
             .options(settings.iter().copied())

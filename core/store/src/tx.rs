@@ -27,7 +27,8 @@ pub(crate) static COMMITS: Counters<0> = Counters::new(
 /// when the write is committed.
 ///
 /// A statement that fails, for instance since there is such a row already, changes nothing, and the
-/// closure may go on; with what a closure may not go on, it need not know: the write fails then.
+/// closure may go on. An error that ends the transaction fails the write, whatever the closure makes
+/// of it.
 ///
 /// On SQLite several writes share one transaction, each behind a savepoint. Nothing of this costs a
 /// round trip of its own: the transaction begins with its first statement, and there is one

@@ -9,6 +9,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    net::TcpListener,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -68,6 +69,51 @@ impl PostgresServer {
     /// # Panics
     /// As [`PostgresServer::start`].
     pub async fn with(settings: &[&str]) -> Self {
+        let mut server = Self::prepare(settings);
+        server.start_again().await;
+        server
+    }
+
+    /// Starts a server that also listens on a port of the loopback address, for TLS with this
+    /// certificate and key, and asks there for the password `secret`. Returns the port too.
+    ///
+    /// # Panics
+    /// As [`PostgresServer::start`].
+    pub async fn start_tls(certificate: &str, key: &str) -> (Self, u16) {
+        let mut server = Self::prepare(QUICK);
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = free.expect("a free port").port();
+        for (name, text) in [
+            ("server.crt", certificate),
+            ("server.key", key),
+            (
+                "hba.conf",
+                "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n",
+            ),
+        ] {
+            let file = server.directory().join(name);
+            fs::write(&file, text).expect("a file for the server");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a private file");
+            server.user.give(&file);
+        }
+        let directory = server.directory().display().to_string();
+        server.settings.extend([
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={directory}/server.crt"),
+            format!("ssl_key_file={directory}/server.key"),
+            format!("hba_file={directory}/hba.conf"),
+        ]);
+        server.start_again().await;
+        server.psql(
+            &["--port", &port.to_string()],
+            &["ALTER ROLE cairn PASSWORD 'secret'"],
+        );
+        (server, port)
+    }
+
+    fn prepare(settings: &[&str]) -> Self {
         let (programs, user) = (programs(), User::new());
         let template = template(&programs, &user);
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -76,15 +122,13 @@ impl PostgresServer {
         copy.args(["-r", "--reflink=auto"]);
         finish(copy.arg(&template).arg(directory.path().join("data")));
         let settings = SMALL.iter().chain(settings);
-        let mut server = Self {
+        Self {
             user,
             programs,
             settings: settings.map(|setting| (*setting).to_owned()).collect(),
             server: None,
             directory,
-        };
-        server.start_again().await;
-        server
+        }
     }
 
     /// The directory of its socket.
@@ -116,6 +160,10 @@ impl PostgresServer {
     /// # Panics
     /// If one fails.
     pub fn sql(&self, statements: &[&str]) {
+        self.psql(&[], statements);
+    }
+
+    fn psql(&self, options: &[&str], statements: &[&str]) {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args([
             "--no-psqlrc",
@@ -124,7 +172,7 @@ impl PostgresServer {
             "--user=cairn",
         ]);
         psql.arg("--host").arg(self.directory()).arg("postgres");
-        psql.current_dir("/");
+        psql.args(options).current_dir("/");
         for statement in statements {
             psql.args(["--command", statement]);
         }

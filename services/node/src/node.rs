@@ -23,7 +23,7 @@ use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
 use cairn_queue::Queues;
 use cairn_resource::Resources;
-use cairn_store::{Migration, Store, StoreError, WrongUrl};
+use cairn_store::{Migration, Store, StoreError, WrongConfig};
 use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
 use cairn_types::{Coded, ErrorCode, Uuid};
 use tokio::{net::TcpListener, time::timeout};
@@ -72,7 +72,7 @@ pub enum NodeError {
     },
     /// What the configuration says of the database is wrong.
     #[error("read the configuration of the database")]
-    Database(#[from] WrongUrl),
+    Database(#[from] WrongConfig),
     /// The database does not open.
     #[error("open the database")]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ const EXAMPLE: &str = "write it as in postgres://cairn@db.example.org/cairn";
 /// A database on a PostgreSQL server.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    pub(super) options: PgConnectOptions,
+    pub(super) options: Box<PgConnectOptions>,
     /// How messages call it.
     pub(super) name: String,
     pub(super) connect_limit: Duration,
@@ -20,10 +20,10 @@ pub struct PostgresConfig {
     pub write_connections: u32,
 }
 
-/// Why a URL is not taken.
+/// Why a URL, or what belongs to it, is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{wrong}; {right}")]
-pub struct WrongUrl {
+pub struct WrongConfig {
     /// What is wrong; nothing of a password is in it.
     pub wrong: String,
     /// What would be right.
@@ -41,8 +41,8 @@ impl PostgresConfig {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, WrongUrl> {
-        let wrong = |wrong: String, right: &str| WrongUrl {
+    pub fn parse(url: &str) -> Result<Self, WrongConfig> {
+        let wrong = |wrong: String, right: &str| WrongConfig {
             wrong,
             right: right.to_owned(),
         };
@@ -105,10 +105,12 @@ impl PostgresConfig {
             ("tcp_keepalives_count", "3"),
         ];
         Ok(Self {
-            options: options
-                .ssl_mode(mode)
-                .application_name("cairn")
-                .options(settings),
+            options: Box::new(
+                options
+                    .ssl_mode(mode)
+                    .application_name("cairn")
+                    .options(settings),
+            ),
             name,
             connect_limit: Duration::from_secs(10),
             write_connections: 4,
@@ -118,7 +120,7 @@ impl PostgresConfig {
     /// The same with this password.
     #[must_use]
     pub fn with_password(mut self, password: &str) -> Self {
-        self.options = self.options.password(password);
+        self.options = Box::new(self.options.password(password));
         self
     }
 }

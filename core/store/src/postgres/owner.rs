@@ -63,7 +63,7 @@ enum State {
 }
 
 impl Owner {
-    /// Takes the lock, brings the tables up to date, and begins an epoch. The connection is the one
+    /// Takes the lock, begins an epoch, and brings the tables up to date. The connection is the one
     /// with the lock, for [`Owner::watch`].
     pub(crate) async fn open(
         config: &PostgresConfig,
@@ -80,12 +80,9 @@ impl Owner {
             sleep(PAUSE).await;
         }
         script(&mut connection, EPOCH).await?;
+        let epoch = script(&mut connection, NEXT_EPOCH).await?;
         let mut connection = database::Connection::Postgres(connection);
         migrate(&mut connection, migrations).await?;
-        let database::Connection::Postgres(postgres) = &mut connection else {
-            return Err(StoreError::Closed);
-        };
-        let epoch = script(postgres, NEXT_EPOCH).await?;
         let epoch = epoch.first().map_or(Ok(String::new()), |row| row.text(0))?;
         let owner = Self {
             config: config.clone(),

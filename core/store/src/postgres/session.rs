@@ -195,11 +195,11 @@ impl Session {
     }
 
     async fn rollback(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            if connection.script("ROLLBACK").await.is_err() {
-                // The server rolls back when the connection ends.
-                self.connection = None;
-            }
+        if let Some(connection) = &mut self.connection
+            && connection.script("ROLLBACK").await.is_err()
+        {
+            // The server rolls back when the connection ends.
+            self.connection = None;
         }
     }
 

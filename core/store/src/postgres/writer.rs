@@ -50,10 +50,10 @@ pub(crate) async fn run(
             break;
         };
         // A caller that left before the write began takes it back.
-        if !job.is_abandoned() {
-            if let Err(error) = perform(&mut tx, &mut *job, &beside).await {
-                job.fail(error);
-            }
+        if !job.is_abandoned()
+            && let Err(error) = perform(&mut tx, &mut *job, &beside).await
+        {
+            job.fail(error);
         }
         job.answer();
     }

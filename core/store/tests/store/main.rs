@@ -9,6 +9,7 @@ mod going;
 mod opening;
 mod rows;
 mod server;
+mod tls;
 mod writing;
 
 use std::sync::Arc;

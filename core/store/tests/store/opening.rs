@@ -13,6 +13,7 @@ on_both_databases!(
     migrations_are_applied_once_and_must_stay_as_they_are,
     a_migration_that_fails_leaves_nothing,
     tables_made_from_descriptors_fit_them,
+    the_order_of_queries_has_an_index,
     a_table_that_does_not_fit_its_descriptor_is_told,
 );
 
@@ -134,6 +135,25 @@ async fn tables_made_from_descriptors_fit_them(database: Database) {
         store.resources().count(),
         store.catalog().resources().count()
     );
+}
+
+async fn the_order_of_queries_has_an_index(database: Database) {
+    let store = built_in(database).await;
+    let explain = match database {
+        Database::Sqlite => "EXPLAIN QUERY PLAN",
+        Database::Postgres => "EXPLAIN",
+    };
+    for order in ["ASC NULLS FIRST, uuid ASC", "DESC NULLS LAST, uuid DESC"] {
+        let sql = format!("{explain} SELECT name FROM zone ORDER BY create_time {order} LIMIT 5");
+        let plan = store.write(move |tx| {
+            let sql = sql.clone();
+            Box::pin(async move { tx.rows(&sql, Vec::new()).await })
+        });
+        let plan: Result<_, StoreError> = plan.await;
+        let plan = format!("{:?}", plan.unwrap());
+        assert!(plan.contains("zone_by_create_time"), "{plan}");
+        assert!(!plan.contains("Sort") && !plan.contains("B-TREE"), "{plan}");
+    }
 }
 
 async fn a_table_that_does_not_fit_its_descriptor_is_told(database: Database) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cairn_boot::{Check, Problems, Spanned};
-use cairn_store::{DatabaseConfig as StoreDatabase, PostgresConfig, StoreConfig, WrongUrl};
+use cairn_store::{DatabaseConfig as StoreDatabase, PostgresConfig, StoreConfig, WrongConfig};
 use serde::Deserialize;
 
 /// Which database a node keeps the cloud in, and how many connections it has.
@@ -51,7 +51,7 @@ impl DatabaseConfig {
     ///
     /// # Errors
     /// What is wrong with the URL or the file of the password.
-    pub(crate) fn store(&self, directory: &Path) -> Result<StoreConfig, WrongUrl> {
+    pub(crate) fn store(&self, directory: &Path) -> Result<StoreConfig, WrongConfig> {
         let mut store = StoreConfig::new(directory);
         store.read_connections = *self.read_connections.get_ref();
         if let Some(url) = &self.url {
@@ -67,8 +67,8 @@ impl DatabaseConfig {
 }
 
 /// The first line of the file.
-fn password(file: &Path) -> Result<String, WrongUrl> {
-    let wrong = |wrong: String, right: &str| WrongUrl {
+fn password(file: &Path) -> Result<String, WrongConfig> {
+    let wrong = |wrong: String, right: &str| WrongConfig {
         wrong,
         right: right.to_owned(),
     };
@@ -98,13 +98,13 @@ fn password(file: &Path) -> Result<String, WrongUrl> {
 
 impl Check for DatabaseConfig {
     fn check(&self, problems: &mut Problems<'_>) {
-        if let Some(url) = &self.url {
-            if let Err(WrongUrl { wrong, right }) = PostgresConfig::parse(&url.get_ref().0) {
-                problems.at(url, wrong, right);
-            }
+        if let Some(url) = &self.url
+            && let Err(WrongConfig { wrong, right }) = PostgresConfig::parse(&url.get_ref().0)
+        {
+            problems.at(url, wrong, right);
         }
         if let Some(file) = &self.password_file {
-            if let Err(WrongUrl { wrong, right }) = password(file.get_ref()) {
+            if let Err(WrongConfig { wrong, right }) = password(file.get_ref()) {
                 problems.at(file, wrong, right);
             }
             if self.url.is_none() {
