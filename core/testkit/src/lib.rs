@@ -1,12 +1,14 @@
 //! What tests share: databases of their own, waiting for states, protos compiled on the spot, a
-//! collector of traces.
+//! collector of traces, an SFTP server.
 
 mod collector;
 mod proto;
+mod sftp;
 mod store;
 mod wait;
 
 pub use collector::{Collector, Exported};
 pub use proto::proto_set;
+pub use sftp::SftpServer;
 pub use store::{TestStore, tables_of};
 pub use wait::{wait_for, wait_until};
