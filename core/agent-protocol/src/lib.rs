@@ -12,6 +12,7 @@ mod head;
 mod message;
 pub mod path;
 mod pool;
+mod secret;
 mod vm;
 
 pub use bridge::{DeleteBridge, EnsureBridge};
@@ -23,7 +24,8 @@ pub use head::{CommandHead, HeadError, header};
 pub use message::{
     CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport, Pong,
 };
-pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace};
+pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace, SftpFile};
+pub use secret::Secret;
 pub use vm::{
     CreateVolume, DeleteVolume, DestroyVm, NicSpec, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
 };

@@ -59,6 +59,17 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Waits until the server has taken it all, which a crash of the server may still lose.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn close(mut self) -> Result<(), SftpError> {
+        match self.file.shutdown().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed(&error).await),
+        }
+    }
+
     async fn failed(&self, error: &io::Error) -> SftpError {
         let failed = of_io(self.on, "write", &self.path, error);
         // SFTP has no word for a full disk: a write just fails.
