@@ -2,6 +2,7 @@
 
 mod operation;
 mod retries;
+mod upload;
 mod watch;
 
 use std::{future::Future, pin::Pin};
@@ -36,7 +37,11 @@ pub(crate) async fn run(
     invocation: &Invocation<'_>,
 ) -> Result<(), CliError> {
     match invocation.action.kind {
-        Kind::Operation => operation::run(session, invocation).await,
+        Kind::Operation | Kind::Upload if invocation.file.is_some() => {
+            upload::run(session, invocation).await
+        }
+        // The grammar asks for the file.
+        Kind::Operation | Kind::Upload => operation::run(session, invocation).await,
         Kind::Watch | Kind::Stream => watch::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;

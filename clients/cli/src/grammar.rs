@@ -1,9 +1,9 @@
 //! The command line itself, made at run time: every noun with its verbs and every verb with its
 //! nouns, down to one flag for each field of each request.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, value_parser};
 use prost_reflect::{DynamicMessage, FieldDescriptor};
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) query: QueryArgs,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) no_wait: bool,
+    /// What is to be uploaded.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Reads a command line, without the name of the program.
@@ -108,6 +110,10 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
         query: args,
         idempotency_key: matches.get_one::<String>("idempotency-key").cloned(),
         no_wait: action.kind == Kind::Operation && matches.get_flag("no-wait"),
+        file: match action.upload {
+            Some(_) => matches.get_one::<PathBuf>("file").cloned(),
+            None => None,
+        },
     })))
 }
 
@@ -133,6 +139,8 @@ fn request_fields(action: &Action) -> Vec<FieldDescriptor> {
     let fields = request.fields();
     fields
         .filter(|field| query.as_ref() != Some(field))
+        // The pieces are made from the file.
+        .filter(|field| action.kind != Kind::Upload || flag::is_positional(field))
         .collect()
 }
 
@@ -213,6 +221,18 @@ fn leaf(action: &Action, name: &str) -> Command {
     }
     if is_query(action) {
         leaf = leaf.args(query::args()).after_help(condition::HELP);
+    }
+    if action.upload.is_some() {
+        let file = Arg::new("file").long("file").value_name("FILE");
+        let file = file.value_parser(value_parser!(PathBuf));
+        leaf = leaf.arg(match action.kind {
+            Kind::Upload => file
+                .required(true)
+                .help("The file; an upload that was cut goes on where it was."),
+            _ => file
+                .conflicts_with("no-wait")
+                .help("The file to upload to what is created."),
+        });
     }
     if action.kind == Kind::Operation {
         leaf = leaf.arg(

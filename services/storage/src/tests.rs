@@ -5,7 +5,7 @@ mod places;
 mod refusals;
 mod volumes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Options};
 use cairn_agent_protocol::PoolSpace;
@@ -23,13 +23,14 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::{AllocateVolumeRequest, ReleaseVolumeRequest, StorageInternalClient},
         v1alpha1::{
-            Image, ImageClient, PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageClient,
+            Image, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageClient,
             Volume,
         },
     },
 };
 use cairn_queue::Queues;
 use cairn_resource::{Resources, now};
+use cairn_sftp::SshKey;
 use cairn_testkit::{TestStore, tables_of};
 use cairn_tls::{Ca, Identity};
 use cairn_types::{AccountUuid, HostUuid, Uuid};
@@ -68,6 +69,7 @@ impl Fixture {
         let catalog = Catalog::built_in();
         let foreign = ["zone", "cluster", "host"].map(|noun| &**catalog.resource(noun).unwrap());
         let mut migrations = cairn_operation::MIGRATIONS.to_vec();
+        migrations.extend_from_slice(cairn_flow::MIGRATIONS);
         migrations.extend_from_slice(MIGRATIONS);
         migrations.push(tables_of(foreign));
         let store = TestStore::new(&migrations).await;
@@ -86,9 +88,13 @@ impl Fixture {
             mesh: mesh.handle(),
             agents,
             token: mesh.epoch(),
+            ssh_key: SshKey::generate().unwrap(),
+            private: directory.path().to_owned(),
+            watch: Duration::from_millis(20),
         });
         let operations = Operations::builder(store.clone(), Queues::default());
-        let operations = storage.register(operations).build();
+        let operations = operations.logs(cairn_flow::TABLES);
+        let operations = storage.register(operations).unwrap().build();
         let resources = Resources::new(operations, store.clone());
         let mut services = storage.services(&resources);
         services.push(Arc::new(ClusterDispatch(Arc::new(Standard(
@@ -175,6 +181,7 @@ impl Fixture {
             size_bytes,
             ..Image::default()
         };
+        image.set_status(ImageStatus::Ready);
         image.set_state(ResourceState::Enabled);
         self.insert(image.clone()).await;
         image
@@ -246,6 +253,7 @@ async fn the_tables_are_as_the_resources_say() {
         .collect();
     nouns.sort();
     let expected = [
+        "backup-storage",
         "image",
         "image-cache",
         "primary-storage",

@@ -11,6 +11,7 @@ use cairn_proto::{
     operation::v1alpha1::{GetOperationRequest, OperationClient, QueryOperationRequest},
     query::v1alpha1::{Condition, Operator, Query},
 };
+use cairn_testkit::SftpServer;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -44,7 +45,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize) -> Value {
         site.hosts
             .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
     }
-    let ready = Ready::at(&mesh, site).await;
+    let sftp = SftpServer::start().await;
+    let ready = Ready::at(&mesh, site, &sftp, &folder.path().join("node")).await;
     let client = VmInstanceClient::new(mesh.clone());
     // The first one brings the image to a host and opens connections.
     let first = client

@@ -1,6 +1,6 @@
 //! A cloud that has all that a virtual machine needs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 use cairn_agent_protocol::DhcpLease;
 use cairn_proto::{
@@ -17,11 +17,14 @@ use cairn_proto::{
     },
     query::v1alpha1::{Query, QueryClient, QueryRequest},
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
+        AttachPrimaryStorageToClusterRequest, BackupStorageClient, BackupStorageType,
+        CreateBackupStorageRequest, CreateImageRequest, CreatePrimaryStorageRequest,
         ImageClient, PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
     },
 };
 use prost::Message as _;
+
+use cairn_testkit::SftpServer;
 
 use crate::{Cloud, Site};
 
@@ -33,10 +36,67 @@ pub struct Ready {
     pub offering: String,
     /// Two GiB.
     pub image: String,
+    /// Where it is.
+    pub backup_storage: String,
     /// 1,000 addresses.
     pub l3_network: String,
     /// The storage, on every host.
     pub primary_storage: String,
+}
+
+/// The folder of backup storages on the server.
+pub const IMAGES: &str = "/srv/cairn";
+
+/// What a backup storage on the server is created from; the server lets the node in.
+pub fn backup_storage_request(
+    sftp: &SftpServer,
+    data_directory: &Path,
+) -> CreateBackupStorageRequest {
+    let key = std::fs::read_to_string(data_directory.join("ssh.pub")).unwrap();
+    sftp.authorize(&key);
+    sftp.make_folder(IMAGES);
+    CreateBackupStorageRequest {
+        name: "images".to_owned(),
+        r#type: BackupStorageType::Sftp.into(),
+        address: sftp.address(),
+        username: "cairn".to_owned(),
+        path: IMAGES.to_owned(),
+        host_key: sftp.host_key().to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A backup storage on the server.
+pub async fn backup_storage(mesh: &Mesh, sftp: &SftpServer, data_directory: &Path) -> String {
+    let request = backup_storage_request(sftp, data_directory);
+    let storages = BackupStorageClient::new(mesh.clone());
+    let made = result(storages.create_backup_storage(request).await.unwrap());
+    made.await.unwrap().uuid
+}
+
+/// The file of a qcow2 image with a disk of that size, and nothing on it that a guest could use.
+#[must_use]
+pub fn qcow2(size_bytes: u64) -> Vec<u8> {
+    let mut file = b"QFI\xfb\0\0\0\x03".to_vec();
+    file.resize(24, 0);
+    file.extend(size_bytes.to_be_bytes());
+    file.resize(64 << 10, 0);
+    file
+}
+
+/// An image of two GiB.
+async fn image(mesh: &Mesh, backup_storage: &str) -> String {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&qcow2(2 << 30)).unwrap();
+    let request = CreateImageRequest {
+        name: "it".to_owned(),
+        url: format!("file://{}", file.path().display()),
+        backup_storage_uuid: backup_storage.to_owned(),
+        ..Default::default()
+    };
+    let images = ImageClient::new(mesh.clone());
+    let made = result(images.create_image(request).await.unwrap());
+    made.await.unwrap().uuid
 }
 
 /// The memory of a virtual machine of [`Ready::offering`].
@@ -44,7 +104,9 @@ pub const VM_MEMORY: u64 = 1 << 30;
 
 impl Ready {
     /// Makes everything that virtual machines at a site need.
-    pub async fn at(mesh: &Mesh, site: Site) -> Self {
+    ///
+    /// `data_directory` is the node's, for the key that the server lets in.
+    pub async fn at(mesh: &Mesh, site: Site, sftp: &SftpServer, data_directory: &Path) -> Self {
         let name = || "it".to_owned();
 
         let offering = CreateInstanceOfferingRequest {
@@ -57,19 +119,8 @@ impl Ready {
         let offering = result(offerings.create_instance_offering(offering).await.unwrap());
         let offering = offering.await.unwrap().uuid;
 
-        let image = CreateImageRequest {
-            name: name(),
-            url: "file:///images/guest.qcow2".into(),
-            size_bytes: 2 << 30,
-            ..Default::default()
-        };
-        let image = result(
-            ImageClient::new(mesh.clone())
-                .create_image(image)
-                .await
-                .unwrap(),
-        );
-        let image = image.await.unwrap().uuid;
+        let backup_storage = backup_storage(mesh, sftp, data_directory).await;
+        let image = image(mesh, &backup_storage).await;
 
         let storages = PrimaryStorageClient::new(mesh.clone());
         let storage = CreatePrimaryStorageRequest {
@@ -140,6 +191,7 @@ impl Ready {
         .await
         .unwrap();
         Self {
+            backup_storage,
             site,
             offering,
             image,
@@ -164,7 +216,8 @@ impl Ready {
 impl Cloud {
     /// Makes everything that virtual machines on so many hosts need.
     pub async fn ready(&self, hosts: usize) -> Ready {
-        Ready::at(&self.mesh(), self.site(hosts).await).await
+        let (mesh, site) = (self.mesh(), self.site(hosts).await);
+        Ready::at(&mesh, site, &self.sftp, &self.data_directory()).await
     }
 
     /// Creates a virtual machine and waits until it runs.

@@ -21,6 +21,20 @@ pub(super) async fn run(
     session: &mut Session<'_, '_>,
     invocation: &Invocation<'_>,
 ) -> Result<(), CliError> {
+    let last = ended(session, invocation).await?;
+    let text = if invocation.no_wait {
+        text_in(&last, "operation_uuid") + "\n"
+    } else {
+        table::details(&last)
+    };
+    session.print(&last, &text)
+}
+
+/// Makes the call and waits for its end: its result, or that it was accepted if that is enough.
+pub(super) async fn ended(
+    session: &mut Session<'_, '_>,
+    invocation: &Invocation<'_>,
+) -> Result<DynamicMessage, CliError> {
     let given = invocation.idempotency_key.clone();
     let key = given.unwrap_or_else(|| Uuid::now_v7().to_string());
     let mut wait = Wait {
@@ -36,13 +50,7 @@ pub(super) async fn run(
     };
     let outcome = wait.outcome();
     drop(wait);
-    let last = ended.unwrap_or(Err(CliError::Interrupted(outcome)))?;
-    let text = if invocation.no_wait {
-        text_in(&last, "operation_uuid") + "\n"
-    } else {
-        table::details(&last)
-    };
-    session.print(&last, &text)
+    ended.unwrap_or(Err(CliError::Interrupted(outcome)))
 }
 
 struct Wait<'a> {

@@ -278,9 +278,7 @@ impl Area {
         };
         if let Err(wrong) = checked.await? {
             connection.remove(path).await.map_err(failed)?;
-            let mut wrong = wrong.on(Image::NOUN, &image.uuid);
-            wrong.message.push_str("; what was uploaded is removed, and can be uploaded again");
-            return Err(wrong);
+            return Err(removed(wrong).on(Image::NOUN, &image.uuid));
         }
         if path == &part {
             let writer = connection.append(&part, wanted).await.map_err(failed)?;
@@ -288,6 +286,17 @@ impl Area {
             connection.rename(&part, &file).await.map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// The same fault, which also says what became of the file.
+fn removed(wrong: Fault) -> Fault {
+    let more = |text: &str| format!("{text}; what was uploaded is removed, upload it again");
+    let fields = wrong.fields.iter();
+    let fields: Vec<_> = fields.map(|(field, problem)| (field.clone(), more(problem))).collect();
+    match fields.is_empty() {
+        true => Fault::new(wrong.code, more(&wrong.message)),
+        false => Fault::fields(fields),
     }
 }
 

@@ -3,13 +3,14 @@
 use cairn_cli::{Environment, Terminal, run};
 use cairn_e2e::Cloud;
 
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
+/// What a command did.
+pub(crate) struct Ran {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-async fn cairn(cloud: &Cloud, line: &str) -> Ran {
+pub(crate) async fn cairn(cloud: &Cloud, line: &str) -> Ran {
     let environment = Environment {
         credential: Some(cloud.credential_file()),
         places: Vec::new(),
