@@ -91,9 +91,8 @@ impl Actions {
                 // It ends an upload, and is called by who does one.
                 continue;
             }
-            let of = |upload: &Upload| {
-                upload.piece == method || upload.create.as_ref() == Some(&method)
-            };
+            let of =
+                |upload: &Upload| upload.piece == method || upload.create.as_ref() == Some(&method);
             let upload = uploads.into_iter().find(of);
             let takes = upload.as_ref().is_some_and(|upload| upload.piece == method);
             let noun = noun(&service, &catalog);
@@ -219,7 +218,9 @@ fn upload(piece: &MethodDescriptor) -> Option<Upload> {
     let named = |field: &str| {
         let name = rules.as_message()?.get_field_by_name(field)?;
         let service = piece.parent_service();
-        service.methods().find(|method| Some(method.name()) == name.as_str())
+        service
+            .methods()
+            .find(|method| Some(method.name()) == name.as_str())
     };
     let complete = named("complete")?;
     let has = |message: MessageDescriptor, fields: &[&str]| {

@@ -14,7 +14,7 @@ use russh_sftp::{
     client::{Config, SftpSession, error::Error},
     protocol::{FileAttributes, OpenFlags, StatusCode},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 
 use crate::{HostKey, Reader, SftpError, SshKey, Writer};
 
@@ -52,7 +52,9 @@ pub struct Connection {
     username: String,
     host_key: HostKey,
     session: SftpSession,
-    handle: client::Handle<Door>,
+    /// Closed once the connection has ended.
+    ended: watch::Receiver<()>,
+    _handle: client::Handle<Door>,
 }
 
 impl Connection {
@@ -83,9 +85,11 @@ impl Connection {
             cause,
         };
         let shown = Arc::new(OnceLock::new());
+        let (open, ended) = watch::channel(());
         let door = Door {
             known: endpoint.host_key.clone(),
             shown: Arc::clone(&shown),
+            _open: open,
         };
         let connected = client::connect_stream(config(endpoint), stream, door).await;
         let host_key = shown.get().map(HostKey::of);
@@ -99,7 +103,9 @@ impl Connection {
             });
         }
         let mut handle = connected.map_err(protocol)?;
-        let host_key = host_key.ok_or(russh::Error::Inconsistent).map_err(protocol)?;
+        let host_key = host_key
+            .ok_or(russh::Error::Inconsistent)
+            .map_err(protocol)?;
         let private = PrivateKeyWithHashAlg::new(Arc::clone(&key.private), None);
         let answer = handle.authenticate_publickey(&username, private).await;
         // A server that has heard too many wrong keys closes in place of an answer.
@@ -127,7 +133,8 @@ impl Connection {
             address,
             username,
             host_key,
-            handle,
+            ended,
+            _handle: handle,
         })
     }
 
@@ -142,7 +149,7 @@ impl Connection {
     /// # Errors
     /// As the server says.
     pub async fn space(&self, path: &str) -> Result<Option<Space>, SftpError> {
-        let found = self.session.fs_info(path).await;
+        let found = self.ask(self.session.fs_info(path)).await;
         let found = found.map_err(|error| self.failed("ask for the space of", path, &error))?;
         Ok(found.map(|found| Space {
             total: found.blocks.saturating_mul(found.fragment_size),
@@ -158,7 +165,7 @@ impl Connection {
         match self.attributes(path).await? {
             Some(found) => self.must_be_folder(path, &found),
             None => {
-                let made = self.session.create_dir(path).await;
+                let made = self.ask(self.session.create_dir(path)).await;
                 made.map_err(|error| self.failed("make", path, &error))
             }
         }
@@ -198,7 +205,7 @@ impl Connection {
     /// # Errors
     /// As the server says.
     pub async fn remove(&self, path: &str) -> Result<(), SftpError> {
-        match self.session.remove_file(path).await {
+        match self.ask(self.session.remove_file(path)).await {
             Err(error) if !is(&error, StatusCode::NoSuchFile) => {
                 Err(self.failed("remove", path, &error))
             }
@@ -213,8 +220,21 @@ impl Connection {
     /// As the server says.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), SftpError> {
         self.remove(to).await?;
-        let renamed = self.session.rename(from, to).await;
+        let renamed = self.ask(self.session.rename(from, to)).await;
         renamed.map_err(|error| self.failed("rename", from, &error))
+    }
+
+    /// Cuts a file to a size.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn truncate(&self, path: &str, size: u64) -> Result<(), SftpError> {
+        let attributes = FileAttributes {
+            size: Some(size),
+            ..FileAttributes::empty()
+        };
+        let cut = self.ask(self.session.set_metadata(path, attributes)).await;
+        cut.map_err(|error| self.failed("truncate", path, &error))
     }
 
     /// Writes a file from its start: what it had is gone.
@@ -252,12 +272,12 @@ impl Connection {
         path: &str,
         flags: OpenFlags,
     ) -> Result<russh_sftp::client::fs::File, SftpError> {
-        let opened = self.session.open_with_flags(path, flags).await;
+        let opened = self.ask(self.session.open_with_flags(path, flags)).await;
         opened.map_err(|error| self.failed(what, path, &error))
     }
 
     async fn attributes(&self, path: &str) -> Result<Option<FileAttributes>, SftpError> {
-        match self.session.metadata(path).await {
+        match self.ask(self.session.metadata(path)).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if is(&error, StatusCode::NoSuchFile) => Ok(None),
             Err(error) => Err(self.failed("look at", path, &error)),
@@ -271,8 +291,28 @@ impl Connection {
         }
     }
 
+    /// The answer, or that the connection ended before it: a request that is sent just then would
+    /// wait for its time limit.
+    pub(crate) async fn answered<T, E>(
+        &self,
+        request: impl Future<Output = Result<T, E>>,
+        ended: impl FnOnce() -> E,
+    ) -> Result<T, E> {
+        let mut end = self.ended.clone();
+        tokio::select! {
+            biased;
+            answer = request => answer,
+            _ = end.changed() => Err(ended()),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let ended = || Error::UnexpectedBehavior("it ended before the answer".to_owned());
+        self.answered(request, ended).await
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
-        self.handle.is_closed()
+        self.ended.has_changed().is_err()
     }
 
     fn failed(&self, what: &'static str, path: &str, error: &Error) -> SftpError {
@@ -331,7 +371,9 @@ pub fn address_problem(address: &str) -> Option<String> {
         return Some(format!("is missing; {example}"));
     }
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let fine = match inner {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
@@ -367,6 +409,8 @@ fn config(endpoint: &Endpoint) -> Arc<client::Config> {
 struct Door {
     known: Option<HostKey>,
     shown: Arc<OnceLock<PublicKey>>,
+    /// Goes with the connection.
+    _open: watch::Sender<()>,
 }
 
 impl client::Handler for Door {
@@ -391,11 +435,17 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
-        for good in ["images.example:22", "10.0.0.1:2222", "[fe80::1]:22", "a:65535"] {
+        for good in [
+            "images.example:22",
+            "10.0.0.1:2222",
+            "[fe80::1]:22",
+            "a:65535",
+        ] {
             assert_eq!(address_problem(good), None, "{good}");
         }
-        for bad in ["", "a", "a:", ":22", "a:0", "a:65536", "fe80::1", "u@a:22", "a b:22", "[a]:22"]
-        {
+        for bad in [
+            "", "a", "a:", ":22", "a:0", "a:65536", "fe80::1", "u@a:22", "a b:22", "[a]:22",
+        ] {
             assert!(address_problem(bad).is_some(), "{bad}");
         }
     }

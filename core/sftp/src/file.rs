@@ -25,7 +25,8 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) async fn at(mut self, offset: u64) -> Result<Self, SftpError> {
-        let sought = self.file.seek(SeekFrom::Start(offset)).await;
+        let sought = self.file.seek(SeekFrom::Start(offset));
+        let sought = self.on.answered(sought, ended).await;
         match sought {
             Ok(_) => Ok(self),
             Err(error) => Err(self.failed(&error).await),
@@ -37,7 +38,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// As the server says, perhaps of what was written before.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), SftpError> {
-        match self.file.write_all(bytes).await {
+        match self.on.answered(self.file.write_all(bytes), ended).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(&error).await),
         }
@@ -53,7 +54,7 @@ impl<'a> Writer<'a> {
             self.file.sync_all().await.map_err(io::Error::from)?;
             self.file.shutdown().await
         };
-        match synced.await {
+        match self.on.answered(synced, ended).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(&error).await),
         }
@@ -64,7 +65,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// As the server says.
     pub async fn close(mut self) -> Result<(), SftpError> {
-        match self.file.shutdown().await {
+        match self.on.answered(self.file.shutdown(), ended).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(&error).await),
         }
@@ -108,13 +109,18 @@ impl<'a> Reader<'a> {
     /// As the server says.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SftpError> {
         let mut block = Vec::with_capacity(BLOCK);
-        let read = (&mut self.file).take(BLOCK as u64).read_to_end(&mut block).await;
-        match read {
+        let mut part = (&mut self.file).take(BLOCK as u64);
+        let read = part.read_to_end(&mut block);
+        match self.on.answered(read, ended).await {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(block.into())),
             Err(error) => Err(of_io(self.on, "read", &self.path, &error)),
         }
     }
+}
+
+fn ended() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 fn of_io(on: &Connection, what: &'static str, path: &str, error: &io::Error) -> SftpError {

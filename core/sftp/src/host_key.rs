@@ -94,7 +94,14 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bad in ["", "ssh-ed25519", "SHA256:", "SHA256:abc", "MD5:00", "ssh-ed25519 AAAA"] {
+        for bad in [
+            "",
+            "ssh-ed25519",
+            "SHA256:",
+            "SHA256:abc",
+            "MD5:00",
+            "ssh-ed25519 AAAA",
+        ] {
             assert_eq!(bad.parse::<HostKey>(), Err(InvalidHostKey), "{bad}");
         }
     }

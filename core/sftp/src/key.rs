@@ -2,11 +2,7 @@
 
 use std::{fmt, fs, io, path::Path, sync::Arc};
 
-use russh::keys::{
-    Algorithm, PrivateKey,
-    key::safe_rng,
-    ssh_key::LineEnding,
-};
+use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 
 use crate::SftpError;
 

@@ -47,7 +47,9 @@ async fn a_server_is_known_by_its_key() {
 async fn nobody_there_is_said() {
     let (mut server, key) = (SftpServer::start().await, SshKey::generate().unwrap());
     server.pause().await;
-    let error = Connection::open(&endpoint(&server), &key).await.unwrap_err();
+    let error = Connection::open(&endpoint(&server), &key)
+        .await
+        .unwrap_err();
     assert!(matches!(error, SftpError::Unreachable { .. }), "{error}");
     assert_eq!(error.code(), ErrorCode::Unavailable);
 }
@@ -76,7 +78,12 @@ async fn a_file_is_written_read_renamed_and_removed() {
     for _ in 0..2 {
         // A name that is taken is no obstacle.
         on.rename("/images/a/x.part", "/images/a/x").await.unwrap();
-        on.create("/images/a/x.part").await.unwrap().finish().await.unwrap();
+        on.create("/images/a/x.part")
+            .await
+            .unwrap()
+            .finish()
+            .await
+            .unwrap();
         on.rename("/images/a/x", "/images/a/x.part").await.unwrap();
     }
     on.rename("/images/a/x.part", "/images/a/x").await.unwrap();
@@ -92,13 +99,27 @@ async fn a_file_is_written_read_renamed_and_removed() {
     on.remove("/images/a/x").await.unwrap();
     assert_eq!(on.size("/images/a/x").await.unwrap(), None);
     for (error, part) in [
-        (on.read("/images/a/x").await.err().unwrap(), "there is no /images/a/x"),
-        (on.check_folder("/nowhere").await.unwrap_err(), "there is no /nowhere"),
-        (on.make_folder("/nowhere/a").await.unwrap_err(), "there is no /nowhere/a"),
+        (
+            on.read("/images/a/x").await.err().unwrap(),
+            "there is no /images/a/x",
+        ),
+        (
+            on.check_folder("/nowhere").await.unwrap_err(),
+            "there is no /nowhere",
+        ),
+        (
+            on.make_folder("/nowhere/a").await.unwrap_err(),
+            "there is no /nowhere/a",
+        ),
     ] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    on.create("/images/file").await.unwrap().finish().await.unwrap();
+    on.create("/images/file")
+        .await
+        .unwrap()
+        .finish()
+        .await
+        .unwrap();
     let error = on.check_folder("/images/file").await.unwrap_err();
     assert!(matches!(error, SftpError::NoFolder { .. }), "{error}");
 }

@@ -1,14 +1,16 @@
 //! What tests share: databases of their own, waiting for states, protos compiled on the spot, a
-//! collector of traces, an SFTP server.
+//! collector of traces, SFTP servers.
 
 mod collector;
 mod proto;
 mod sftp;
+mod sshd;
 mod store;
 mod wait;
 
 pub use collector::{Collector, Exported};
 pub use proto::proto_set;
 pub use sftp::SftpServer;
+pub use sshd::Sshd;
 pub use store::{TestStore, tables_of};
 pub use wait::{wait_for, wait_until};

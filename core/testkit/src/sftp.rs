@@ -262,24 +262,43 @@ impl Handler for Guest {
 impl Shared {
     /// Where a path of a user is. None leads out of the folder.
     fn on_disk(&self, path: &str) -> PathBuf {
-        let parts = path.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+        let parts = path
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "." | ".."));
         parts.fold(self.root.clone(), |folder, part| folder.join(part))
     }
 
-    /// Takes what is to be written from what may be. What happens if it is too much.
-    fn take(&self, bytes: u64) -> bool {
-        let taken = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(bytes)
-        });
-        if taken.is_ok() {
-            return true;
+    /// What it says that is left.
+    fn space(&self) -> u64 {
+        match *lock(&self.cut_when_full) {
+            true => u64::MAX,
+            false => self.left.load(Ordering::SeqCst),
         }
-        if std::mem::take(&mut *lock(&self.cut_when_full)) {
-            self.left.store(u64::MAX, Ordering::SeqCst);
-            self.cut.send_modify(|cuts| *cuts += 1);
-        }
-        false
     }
+
+    /// Takes what is to be written from what may be.
+    fn take(&self, bytes: u64) -> Result<(), Refusal> {
+        let less = |left: u64| left.checked_sub(bytes);
+        let taken = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        if taken.is_ok() {
+            return Ok(());
+        }
+        if !std::mem::take(&mut *lock(&self.cut_when_full)) {
+            return Err(Refusal::Full);
+        }
+        self.left.store(u64::MAX, Ordering::SeqCst);
+        self.cut.send_modify(|cuts| *cuts += 1);
+        Err(Refusal::Cut)
+    }
+}
+
+/// Why something is not written.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Full,
+    Cut,
 }
 
 /// A key without its comment.

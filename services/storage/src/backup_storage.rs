@@ -128,7 +128,11 @@ impl Handler for Update {
         let mut check = Check::default();
         request.check(&mut check);
         let fields = [
-            ("address", &request.address, address_problem as fn(&str) -> _),
+            (
+                "address",
+                &request.address,
+                address_problem as fn(&str) -> _,
+            ),
             ("username", &request.username, username_problem),
             ("host_key", &request.host_key, host_key_problem),
         ];
@@ -241,7 +245,10 @@ fn username_problem(name: &str) -> Option<String> {
     if name.is_empty() {
         Some(format!("is missing; {example}"))
     } else if name.len() > USERNAME_MAX {
-        Some(format!("has {} characters; {USERNAME_MAX} is the most", name.len()))
+        Some(format!(
+            "has {} characters; {USERNAME_MAX} is the most",
+            name.len()
+        ))
     } else if !name.bytes().all(plain) || name.starts_with('-') {
         Some(format!("is `{name}`; {example}"))
     } else {

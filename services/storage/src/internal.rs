@@ -14,8 +14,7 @@ use cairn_proto::{
             GetPlacesRequest, GetPlacesResponse, InstantiateVolumeRequest,
             InstantiateVolumeResponse, Place, PrepareHostRequest, PrepareHostResponse,
             ReleaseVolumeRequest, ReleaseVolumeResponse, SelectBackupStorageRequest,
-            SelectBackupStorageResponse,
-            storage_internal_service_server::StorageInternalService,
+            SelectBackupStorageResponse, storage_internal_service_server::StorageInternalService,
         },
         v1alpha1::{Image, Volume},
     },
@@ -75,7 +74,10 @@ impl StorageInternalService for Internal {
             image_uuid,
             host_uuid,
         } = request.into_inner();
-        let selected = self.0.select_backup_storage(&image_uuid, &host_uuid).await?;
+        let selected = self
+            .0
+            .select_backup_storage(&image_uuid, &host_uuid)
+            .await?;
         Ok(Response::new(SelectBackupStorageResponse {
             backup_storage_uuid: selected.map(|storage| storage.uuid).unwrap_or_default(),
         }))

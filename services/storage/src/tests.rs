@@ -1,6 +1,7 @@
 //! The area in a mesh of its own, with zones, clusters and hosts that are rows and nothing else.
 //! What agents do is the business of suites that have some.
 
+mod backup_storages;
 mod places;
 mod refusals;
 mod volumes;
@@ -23,8 +24,8 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::{AllocateVolumeRequest, ReleaseVolumeRequest, StorageInternalClient},
         v1alpha1::{
-            Image, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageClient,
-            Volume,
+            Image, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity,
+            PrimaryStorageClient, Volume,
         },
     },
 };
@@ -49,6 +50,8 @@ struct Fixture {
     internal: StorageInternalClient,
     zone: String,
     cluster: String,
+    area: Storage,
+    key: SshKey,
     _ca: TempDir,
 }
 
@@ -82,13 +85,13 @@ impl Fixture {
         let credentials = ca.issue(&Identity::Node(node), &[]).unwrap();
         let credentials = credentials.with_ca(ca.pem());
         let agents = Agents::new(Options::new(Vec::new()), &credentials).unwrap();
-        let mesh = LocalMesh::new(node);
+        let (mesh, key) = (LocalMesh::new(node), SshKey::generate().unwrap());
         let storage = Storage::new(Needs {
             store: store.clone(),
             mesh: mesh.handle(),
             agents,
             token: mesh.epoch(),
-            ssh_key: SshKey::generate().unwrap(),
+            ssh_key: key.clone(),
             private: directory.path().to_owned(),
             watch: Duration::from_millis(20),
         });
@@ -111,6 +114,8 @@ impl Fixture {
             internal: StorageInternalClient::new(mesh.handle()),
             zone: zone.clone(),
             cluster: cluster.clone(),
+            area: storage,
+            key,
             _ca: directory,
         };
         let row = |uuid: &str| Zone {

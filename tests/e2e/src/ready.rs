@@ -18,8 +18,8 @@ use cairn_proto::{
     query::v1alpha1::{Query, QueryClient, QueryRequest},
     storage::v1alpha1::{
         AttachPrimaryStorageToClusterRequest, BackupStorageClient, BackupStorageType,
-        CreateBackupStorageRequest, CreateImageRequest, CreatePrimaryStorageRequest,
-        ImageClient, PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
+        CreateBackupStorageRequest, CreateImageRequest, CreatePrimaryStorageRequest, ImageClient,
+        PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
     },
 };
 use prost::Message as _;

@@ -84,10 +84,13 @@ impl Job<'_> {
         };
         drop(bar);
         let method = &self.upload.complete;
-        let request = self.request(method, [
-            ("file_size_bytes", Value::U64(self.size)),
-            ("sha256", Value::String(sha256)),
-        ]);
+        let request = self.request(
+            method,
+            [
+                ("file_size_bytes", Value::U64(self.size)),
+                ("sha256", Value::String(sha256)),
+            ],
+        );
         let action = Action {
             method: method.clone(),
             kind: Kind::Operation,
@@ -163,10 +166,13 @@ impl Job<'_> {
         let mut retries = Retries::new();
         let mut data = data;
         loop {
-            let request = self.request(method, [
-                ("offset", Value::U64(offset)),
-                ("data", Value::Bytes(data.to_vec().into())),
-            ]);
+            let request = self.request(
+                method,
+                [
+                    ("offset", Value::U64(offset)),
+                    ("data", Value::Bytes(data.to_vec().into())),
+                ],
+            );
             let status = match connection.unary(method, request, None).await {
                 Ok(answer) => {
                     bar.say("");

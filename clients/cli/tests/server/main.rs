@@ -7,6 +7,7 @@
 )]
 
 mod fake;
+mod uploads;
 
 use std::future::{Future, pending};
 

@@ -17,7 +17,7 @@ use russh_sftp::{
     server::Handler,
 };
 
-use super::Shared;
+use super::{Refusal, Shared};
 
 /// What a server without a limit says that it has.
 const SPACE: u64 = 1 << 40;
@@ -27,6 +27,8 @@ pub(super) struct Files {
     shared: Arc<Shared>,
     open: HashMap<String, File>,
     last: u64,
+    /// The connection is cut, though not everybody knows yet.
+    cut: bool,
 }
 
 impl Files {
@@ -35,6 +37,7 @@ impl Files {
             shared,
             open: HashMap::new(),
             last: 0,
+            cut: false,
         }
     }
 
@@ -71,7 +74,9 @@ impl Handler for Files {
     async fn init(&mut self, _: u32, _: HashMap<String, String>) -> Result<Version, StatusCode> {
         let mut version = Version::new();
         let mut offer = |name: &str, number: &str| {
-            version.extensions.insert(name.to_owned(), number.to_owned())
+            version
+                .extensions
+                .insert(name.to_owned(), number.to_owned())
         };
         offer(russh_sftp::extensions::STATVFS, "2");
         offer(russh_sftp::extensions::FSYNC, "1");
@@ -127,7 +132,11 @@ impl Handler for Files {
         offset: u64,
         data: Vec<u8>,
     ) -> Result<Status, StatusCode> {
-        if !self.shared.take(data.len() as u64) {
+        if self.cut {
+            return Err(StatusCode::Failure);
+        }
+        if let Err(refusal) = self.shared.take(data.len() as u64) {
+            self.cut = refusal == Refusal::Cut;
             return Err(StatusCode::Failure);
         }
         done(id, self.file(&handle)?.write_all_at(&data, offset))
@@ -147,6 +156,19 @@ impl Handler for Files {
         let metadata = self.file(&handle)?.metadata();
         let attrs = (&metadata.map_err(|error| code(&error))?).into();
         Ok(Attrs { id, attrs })
+    }
+
+    async fn setstat(
+        &mut self,
+        id: u32,
+        path: String,
+        attributes: FileAttributes,
+    ) -> Result<Status, StatusCode> {
+        let size = attributes.size.ok_or(StatusCode::OpUnsupported)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.shared.on_disk(&path));
+        done(id, file.and_then(|file| file.set_len(size)))
     }
 
     async fn remove(&mut self, id: u32, path: String) -> Result<Status, StatusCode> {
@@ -181,7 +203,7 @@ impl Handler for Files {
         match request.as_str() {
             russh_sftp::extensions::FSYNC => Ok(done(id, Ok(()))?.into()),
             russh_sftp::extensions::STATVFS => {
-                let left = self.shared.left.load(std::sync::atomic::Ordering::SeqCst);
+                let left = self.shared.space();
                 let space = Statvfs {
                     block_size: 1,
                     fragment_size: 1,

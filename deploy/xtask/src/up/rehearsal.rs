@@ -14,8 +14,9 @@ use super::{Accelerator, DownOptions, UpOptions, down, process::in_namespace, up
 pub(crate) fn rehearse() -> Result<(), XtaskError> {
     let name = format!("cairn-{}", id());
     let options = UpOptions {
-        // Not below TMPDIR, which may be too long for the path of a socket.
-        data_directory: PathBuf::from(format!("/tmp/{name}")),
+        // Not below TMPDIR, which may be too long for the path of a socket, and where others may
+        // write: there sshd confines nobody.
+        data_directory: PathBuf::from(format!("/var/lib/{name}")),
         accelerator: Accelerator::Tcg,
         release: false,
         name,

@@ -36,7 +36,11 @@ impl Area {
             match &found {
                 Ok(_) if !was => info!(backup_storage = uuid, "connected"),
                 Err(fault) if was => {
-                    warn!(backup_storage = uuid, error = fault.message, "a server is lost");
+                    warn!(
+                        backup_storage = uuid,
+                        error = fault.message,
+                        "a server is lost"
+                    );
                 }
                 _ => {}
             }

@@ -38,7 +38,10 @@ impl ImageApi {
         Q: Rpc + Default + Clone,
         Q::Response: OperationResponse,
     {
-        let events = self.resources.operate(Q::METHOD, request.into_inner()).await?;
+        let events = self
+            .resources
+            .operate(Q::METHOD, request.into_inner())
+            .await?;
         Ok(Response::new(events))
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Create(Flow);
 impl Create {
     pub(super) fn new(area: &Arc<Area>) -> Result<Self, FlowError> {
         let flow = Flow::builder("create-image")
-            .step(CreateRow)
+            .step(CreateRow(Arc::clone(area)))
             .step(Download(Arc::clone(area)))
             .build(&[REQUEST])?;
         Ok(Self(flow))
@@ -104,8 +104,9 @@ impl Handler for Create {
     }
 }
 
-/// Makes the row, which nothing is made from yet.
-struct CreateRow;
+/// Makes the row, which nothing is made from yet; unless the server is away, for then what comes
+/// after could neither be done nor undone.
+struct CreateRow(Arc<Area>);
 
 #[async_trait]
 impl Step for CreateRow {
@@ -124,6 +125,12 @@ impl Step for CreateRow {
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let request: CreateImageRequest = cx.get()?;
         let account = cx.operation().account().to_string();
+        let uuid = &request.backup_storage_uuid;
+        // One that is not there is told with what else the request has wrong.
+        if let Some(storage) = self.0.store.get::<BackupStorage>(uuid).await? {
+            Area::for_use(&storage)?;
+            drop(self.0.connection(&storage).await?);
+        }
         Ok(Outcome::rows(move |tx| {
             let (request, account) = (request.clone(), account.clone());
             Box::pin(async move {
@@ -154,7 +161,9 @@ async fn insert(
     account: String,
 ) -> Result<Image, Fault> {
     check_references(tx, &request.references()).await?;
-    let storage = tx.get::<BackupStorage>(&request.backup_storage_uuid).await?;
+    let storage = tx
+        .get::<BackupStorage>(&request.backup_storage_uuid)
+        .await?;
     Area::for_use(&storage.unwrap_or_default())?;
     let mut image = request.resource();
     image.account_uuid = account;

@@ -167,7 +167,9 @@ async fn unused(tx: &mut Tx, uuid: &str) -> Result<(), Fault> {
     if referrers.is_empty() {
         return Ok(());
     }
-    let who = referrers.iter().map(|(noun, count)| format!("{count} {noun}"));
+    let who = referrers
+        .iter()
+        .map(|(noun, count)| format!("{count} {noun}"));
     let who: Vec<_> = who.collect();
     let message = format!(
         "image {uuid} is in use by {}; delete that first",

@@ -2,11 +2,7 @@
 
 use std::fmt::Write as _;
 
-use cairn_proto::{
-    fault::Fault,
-    meta::Resource,
-    storage::v1alpha1::Image,
-};
+use cairn_proto::{fault::Fault, meta::Resource, storage::v1alpha1::Image};
 use cairn_types::ErrorCode;
 use ring::digest::{Context, SHA256};
 
@@ -82,7 +78,9 @@ impl Passed {
         let least = head.size.next_multiple_of(512).max(super::SIZE_MIN);
         if least > super::SIZE_MAX {
             let most = super::SIZE_MAX;
-            return Err(refused(format!("has a disk of {least} bytes; {most} is the most")));
+            return Err(refused(format!(
+                "has a disk of {least} bytes; {most} is the most"
+            )));
         }
         // What the request wanted is in the row since it was made.
         if image.size_bytes != 0 && image.size_bytes < least {

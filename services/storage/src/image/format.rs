@@ -55,7 +55,9 @@ fn qcow2(head: &[u8]) -> Result<Head, String> {
     let cut = || "is a qcow2 image that was cut off; give the whole file".to_owned();
     let version = number::<4>(head, 4).ok_or_else(cut)?;
     if !(2..=3).contains(&version) {
-        return Err(format!("is a qcow2 image of version {version}; 2 and 3 are known"));
+        return Err(format!(
+            "is a qcow2 image of version {version}; 2 and 3 are known"
+        ));
     }
     let size = number::<8>(head, 24).ok_or_else(cut)?;
     let features = match version {
@@ -68,7 +70,9 @@ fn qcow2(head: &[u8]) -> Result<Head, String> {
         return Err(format!("is a qcow2 image with a backing file; {alone}"));
     }
     if features & EXTERNAL_DATA != 0 {
-        return Err(format!("is a qcow2 image with its data in another file; {alone}"));
+        return Err(format!(
+            "is a qcow2 image with its data in another file; {alone}"
+        ));
     }
     Ok(Head {
         format: ImageFormat::Qcow2,
@@ -79,7 +83,11 @@ fn qcow2(head: &[u8]) -> Result<Head, String> {
 /// A big-endian number.
 fn number<const LENGTH: usize>(head: &[u8], at: usize) -> Option<u64> {
     let bytes = head.get(at..at + LENGTH)?;
-    Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    )
 }
 
 #[cfg(test)]

@@ -85,10 +85,24 @@ async fn append(
     if there != offset {
         return Ok(Err(there));
     }
+    if let Err(error) = write(connection, part, offset, data).await {
+        // Many writes are under way at once: one that failed may have left a gap before one that
+        // did not. If this fails too, the checksum of the whole file tells.
+        let _ = connection.truncate(part, offset).await;
+        return Err(error);
+    }
+    Ok(Ok(offset + data.len() as u64))
+}
+
+async fn write(
+    connection: &Connection,
+    part: &str,
+    offset: u64,
+    data: &[u8],
+) -> Result<(), SftpError> {
     let mut writer = connection.append(part, offset).await?;
     writer.write(data).await?;
-    writer.close().await?;
-    Ok(Ok(offset + data.len() as u64))
+    writer.close().await
 }
 
 pub(super) struct Complete(Flow);
@@ -260,7 +274,11 @@ impl Area {
             _ => &part,
         };
         let wanted = request.file_size_bytes;
-        let there = connection.size(path).await.map_err(failed)?.unwrap_or_default();
+        let there = connection
+            .size(path)
+            .await
+            .map_err(failed)?
+            .unwrap_or_default();
         if there < wanted {
             // Not wrong, but not whole: it may go on.
             let problem = format!("is {wanted}; {there} bytes were uploaded: upload the others");
@@ -268,7 +286,9 @@ impl Area {
             return Err(fault.on(Image::NOUN, &image.uuid));
         }
         let checked = async {
-            let passed = read(operation, &connection, path, wanted).await.map_err(failed)?;
+            let passed = read(operation, &connection, path, wanted)
+                .await
+                .map_err(failed)?;
             if passed.size != wanted {
                 let problem = format!("is {wanted}; {} bytes were uploaded", passed.size);
                 return Ok(Err(Fault::field("file_size_bytes", problem)));
@@ -293,7 +313,9 @@ impl Area {
 fn removed(wrong: Fault) -> Fault {
     let more = |text: &str| format!("{text}; what was uploaded is removed, upload it again");
     let fields = wrong.fields.iter();
-    let fields: Vec<_> = fields.map(|(field, problem)| (field.clone(), more(problem))).collect();
+    let fields: Vec<_> = fields
+        .map(|(field, problem)| (field.clone(), more(problem)))
+        .collect();
     match fields.is_empty() {
         true => Fault::new(wrong.code, more(&wrong.message)),
         false => Fault::fields(fields),

@@ -63,7 +63,10 @@ async fn allocate(tx: &mut Tx, asked: Allocation) -> Result<Volume, Fault> {
 pub(crate) fn image_for_use(image: Option<Image>, uuid: &str) -> Result<Image, Fault> {
     let image = image.ok_or_else(|| Fault::not_found(Image::NOUN, uuid))?;
     let message = if image.status() != ImageStatus::Ready {
-        format!("image {uuid} is {:?}; wait until it is Ready", image.status())
+        format!(
+            "image {uuid} is {:?}; wait until it is Ready",
+            image.status()
+        )
     } else if image.state() != ResourceState::Enabled {
         format!("image {uuid} is disabled; enable it, or take another one")
     } else {

@@ -35,7 +35,9 @@ async fn reconnect(cloud: &Cloud, uuid: &str) -> Result<BackupStorage, Fault> {
     let (storages, uuid) = (BackupStorageClient::new(cloud.mesh()), uuid.to_owned());
     let request = ReconnectBackupStorageRequest { uuid };
     let connected = async { result(storages.reconnect_backup_storage(request).await?).await };
-    connected.await.map_err(|status| Fault::from_status(&status))
+    connected
+        .await
+        .map_err(|status| Fault::from_status(&status))
 }
 
 async fn get(cloud: &Cloud, uuid: &str) -> BackupStorage {
@@ -93,7 +95,9 @@ async fn a_server_is_taken_once_it_lets_the_cloud_in_and_is_then_known() {
     }
 
     // Trusted when it is first seen, and whole from then on.
-    let learned = create(&cloud, change(&|it| it.host_key.clear())).await.unwrap();
+    let learned = create(&cloud, change(&|it| it.host_key.clear()))
+        .await
+        .unwrap();
     assert_eq!(learned.host_key, cloud.sftp.host_key());
     assert_eq!(learned.status(), BackupStorageStatus::Connected);
     assert_eq!(learned.public_key, public.trim());
@@ -106,7 +110,10 @@ async fn a_server_is_taken_once_it_lets_the_cloud_in_and_is_then_known() {
     };
     let fault = update(&cloud, to(closed.address())).await.unwrap_err();
     assert!(fault.message.contains("another host key"), "{fault:?}");
-    assert_eq!(get(&cloud, &learned.uuid).await.address, cloud.sftp.address());
+    assert_eq!(
+        get(&cloud, &learned.uuid).await.address,
+        cloud.sftp.address()
+    );
     closed.authorize(&public);
     closed.make_folder(&learned.path);
     let moved = UpdateBackupStorageRequest {
@@ -114,7 +121,10 @@ async fn a_server_is_taken_once_it_lets_the_cloud_in_and_is_then_known() {
         ..to(closed.address())
     };
     let moved = update(&cloud, moved).await.unwrap();
-    assert_eq!((moved.address, moved.host_key), (closed.address(), closed.host_key().to_owned()));
+    assert_eq!(
+        (moved.address, moved.host_key),
+        (closed.address(), closed.host_key().to_owned())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -92,7 +92,11 @@ async fn an_image_survives_kill_at_every_point_of_every_step() {
 
         let node = start(&mut cloud, None).await;
         let operation = ended(&cloud, "CreateImage").await;
-        assert_eq!(operation.state(), OperationState::Succeeded, "{place}: {operation:?}");
+        assert_eq!(
+            operation.state(),
+            OperationState::Succeeded,
+            "{place}: {operation:?}"
+        );
         let made = images(&cloud).await;
         assert_eq!(made.len(), 1, "{place}");
         assert_eq!(made[0].status(), ImageStatus::Ready, "{place}");
@@ -115,7 +119,11 @@ async fn an_image_survives_kill_at_every_point_of_every_step() {
 
         let node = start(&mut cloud, None).await;
         let operation = ended(&cloud, "DeleteImage").await;
-        assert_eq!(operation.state(), OperationState::Succeeded, "{place}: {operation:?}");
+        assert_eq!(
+            operation.state(),
+            OperationState::Succeeded,
+            "{place}: {operation:?}"
+        );
         assert_eq!(images(&cloud).await, [], "{place}");
         assert_eq!(cloud.sftp.files(), Vec::<String>::new(), "{place}");
         node.kill().await;

@@ -98,7 +98,9 @@ async fn an_image_comes_from_a_url_and_goes_again() {
     let (unsized_, _two) = http(answer("200 OK", &content)).await;
     let mut digests = Vec::new();
     for url in [url(local.path()), sized, unsized_] {
-        let image = create(&cloud, request(&storage, url.clone())).await.unwrap();
+        let image = create(&cloud, request(&storage, url.clone()))
+            .await
+            .unwrap();
         assert_eq!(image.status(), ImageStatus::Ready, "{url}");
         assert_eq!(image.format(), ImageFormat::Qcow2);
         assert_eq!(image.state(), ResourceState::Enabled);
@@ -106,7 +108,10 @@ async fn an_image_comes_from_a_url_and_goes_again() {
             (image.size_bytes, image.file_size_bytes),
             (5 * GIB, content.len() as u64)
         );
-        assert_eq!(image.install_path, format!("{IMAGES}/images/{}", image.uuid));
+        assert_eq!(
+            image.install_path,
+            format!("{IMAGES}/images/{}", image.uuid)
+        );
         assert_eq!(cloud.sftp.files(), [&*image.install_path]);
         assert_eq!(cloud.sftp.content(&image.install_path), content);
         digests.push(image.sha256.clone());
@@ -115,7 +120,10 @@ async fn an_image_comes_from_a_url_and_goes_again() {
         let delete_storage = DeleteBackupStorageRequest {
             uuid: storage.clone(),
         };
-        let refused = storages.delete_backup_storage(delete_storage).await.unwrap();
+        let refused = storages
+            .delete_backup_storage(delete_storage)
+            .await
+            .unwrap();
         let refused = Fault::from_status(&result(refused).await.unwrap_err());
         assert_eq!(refused.code, ErrorCode::InUse, "{refused:?}");
 
@@ -134,7 +142,9 @@ async fn an_image_comes_from_a_url_and_goes_again() {
     assert_eq!((image.size_bytes, &image.sha256), (7 * GIB, &digests[0]));
     // What is no qcow2 is a disk as it is.
     let raw = file(&vec![7; 3 * MIB + 1]);
-    let image = create(&cloud, request(&storage, url(raw.path()))).await.unwrap();
+    let image = create(&cloud, request(&storage, url(raw.path())))
+        .await
+        .unwrap();
     assert_eq!(image.format(), ImageFormat::Raw);
     assert_eq!(image.size_bytes, 3 * MIB as u64 + 512);
 }
@@ -161,13 +171,33 @@ async fn what_is_wrong_with_a_url_or_its_file_is_said_and_leaves_nothing() {
     for (request, code, part) in [
         (wrong_sum, ErrorCode::InvalidArgument, "sha256"),
         (too_small, ErrorCode::InvalidArgument, "size_bytes"),
-        (at(url(packed.path())), ErrorCode::InvalidArgument, "gzip; unpack it first"),
-        (at(url(folder.path())), ErrorCode::InvalidArgument, "no plain file"),
-        (at(url(&folder.path().join("x"))), ErrorCode::InvalidArgument, "No such file"),
-        (at(url(&key)), ErrorCode::InvalidArgument, "of the node itself"),
+        (
+            at(url(packed.path())),
+            ErrorCode::InvalidArgument,
+            "gzip; unpack it first",
+        ),
+        (
+            at(url(folder.path())),
+            ErrorCode::InvalidArgument,
+            "no plain file",
+        ),
+        (
+            at(url(&folder.path().join("x"))),
+            ErrorCode::InvalidArgument,
+            "No such file",
+        ),
+        (
+            at(url(&key)),
+            ErrorCode::InvalidArgument,
+            "of the node itself",
+        ),
         (at(absent), ErrorCode::InvalidArgument, "404"),
         (at(cut), ErrorCode::Unavailable, "fetch http://127.0.0.1"),
-        (at("http://127.0.0.1:1/".into()), ErrorCode::Unavailable, "fetch http://127.0.0.1:1/"),
+        (
+            at("http://127.0.0.1:1/".into()),
+            ErrorCode::Unavailable,
+            "fetch http://127.0.0.1:1/",
+        ),
     ] {
         let what = request.url.clone();
         let fault = create(&cloud, request).await.unwrap_err();
@@ -184,7 +214,9 @@ async fn a_server_that_fails_in_the_middle_keeps_nothing() {
     let (mut cloud, storage) = cloud().await;
     let large = file(&vec![7; 8 * MIB]);
     cloud.sftp.cut_after(3 * MIB as u64);
-    let fault = create(&cloud, request(&storage, url(large.path()))).await.unwrap_err();
+    let fault = create(&cloud, request(&storage, url(large.path())))
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, ErrorCode::Unavailable, "{fault:?}");
     assert_nothing_left(&cloud, "cut").await;
 
@@ -199,12 +231,16 @@ async fn a_server_that_fails_in_the_middle_keeps_nothing() {
     }
     cloud.sftp.full_after(u64::MAX);
 
-    let image = create(&cloud, request(&storage, url(large.path()))).await.unwrap();
+    let image = create(&cloud, request(&storage, url(large.path())))
+        .await
+        .unwrap();
     cloud.sftp.pause().await;
     let fault = delete(&cloud, &image.uuid).await.unwrap_err();
     assert_eq!(fault.code, ErrorCode::Unavailable, "{fault:?}");
     assert!(fault.message.contains("cannot be reached"), "{fault:?}");
-    let fault = create(&cloud, request(&storage, url(large.path()))).await.unwrap_err();
+    let fault = create(&cloud, request(&storage, url(large.path())))
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, ErrorCode::Unavailable, "{fault:?}");
     cloud.sftp.resume().await;
     // The image is as it was.
@@ -223,9 +259,13 @@ async fn a_disabled_storage_takes_no_image() {
         ..Default::default()
     };
     let storages = BackupStorageClient::new(cloud.mesh());
-    result(storages.update_backup_storage(disable).await.unwrap()).await.unwrap();
+    result(storages.update_backup_storage(disable).await.unwrap())
+        .await
+        .unwrap();
     let local = file(&qcow2(GIB));
-    let fault = create(&cloud, request(&storage, url(local.path()))).await.unwrap_err();
+    let fault = create(&cloud, request(&storage, url(local.path())))
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, ErrorCode::WrongState);
     let expected = format!("backup storage {storage} is disabled; enable it");
     assert_eq!(fault.message, expected);

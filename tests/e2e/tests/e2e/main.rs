@@ -11,6 +11,7 @@ mod hosts;
 mod image_crash;
 mod images;
 mod metrics;
+mod openssh;
 mod security;
 mod trace;
 mod uploads;

@@ -40,9 +40,9 @@ impl Uploads {
         self.lock().retain(|_, upload| {
             // Whoever waits for its turn holds it too.
             let alone = Arc::strong_count(upload) == 1;
-            let idle = upload.try_lock().is_ok_and(|upload| {
-                upload.used.is_none_or(|used| used.elapsed() >= IDLE)
-            });
+            let idle = upload
+                .try_lock()
+                .is_ok_and(|upload| upload.used.is_none_or(|used| used.elapsed() >= IDLE));
             !(alone && idle)
         });
     }

@@ -139,7 +139,11 @@ fn storages() -> Vec<Case> {
         case(storage("/pool", 1), "zone_uuid", "there is no zone"),
         case(attach, "cluster_uuid", "is missing"),
         case(image("ftp://x/y", None, ""), "url", "http"),
-        case(image("file:///x", Some(1), ""), "size_bytes", "give 1048576 to"),
+        case(
+            image("file:///x", Some(1), ""),
+            "size_bytes",
+            "give 1048576 to",
+        ),
         case(image("file:///x", Some(1 << 30), "abc"), "sha256", "64"),
         case(image("", None, &"ab".repeat(32)), "sha256", "at a URL"),
         case(
@@ -175,16 +179,44 @@ fn backup_storages() -> Vec<Case> {
     vec![
         case(wrong(|it| it.r#type = 0), "type", "Sftp"),
         case(wrong(|it| it.address.clear()), "address", "host:port"),
-        case(wrong(|it| it.address = "images".into()), "address", "host:port"),
+        case(
+            wrong(|it| it.address = "images".into()),
+            "address",
+            "host:port",
+        ),
         case(wrong(|it| it.username.clear()), "username", "is missing"),
         case(wrong(|it| it.username = "a b".into()), "username", "a user"),
-        case(wrong(|it| it.path = "srv".into()), "path", "an absolute path"),
+        case(
+            wrong(|it| it.path = "srv".into()),
+            "path",
+            "an absolute path",
+        ),
         case(wrong(|it| it.path = "/".into()), "path", "root"),
-        case(wrong(|it| it.host_key = "key".into()), "host_key", "SHA256:"),
-        case(update(|it| it.address = Some(":1".into())), "address", "host:port"),
-        case(update(|it| it.username = Some(String::new())), "username", "is missing"),
-        case(update(|it| it.host_key = Some("x".into())), "host_key", "SHA256:"),
-        case(update(|it| it.state = Some(7)), "state", "Enabled, Disabled"),
+        case(
+            wrong(|it| it.host_key = "key".into()),
+            "host_key",
+            "SHA256:",
+        ),
+        case(
+            update(|it| it.address = Some(":1".into())),
+            "address",
+            "host:port",
+        ),
+        case(
+            update(|it| it.username = Some(String::new())),
+            "username",
+            "is missing",
+        ),
+        case(
+            update(|it| it.host_key = Some("x".into())),
+            "host_key",
+            "SHA256:",
+        ),
+        case(
+            update(|it| it.state = Some(7)),
+            "state",
+            "Enabled, Disabled",
+        ),
     ]
 }
 
@@ -207,7 +239,11 @@ fn uploads() -> Vec<Case> {
     vec![
         case(chunk, "data", "give 0 to 1048576"),
         case(far, "offset", "give 0 to"),
-        case(complete(0, &"ab".repeat(32)), "file_size_bytes", "give 1 to"),
+        case(
+            complete(0, &"ab".repeat(32)),
+            "file_size_bytes",
+            "give 1 to",
+        ),
         case(complete(1, ""), "sha256", "64"),
     ]
 }
