@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use cairn_agent_protocol::{CommandError, CommandErrorCode};
+use cairn_sftp::SftpError;
 use cairn_types::{Coded, ErrorCode, Uuid, chain};
 
 /// Why the agent could not do something.
@@ -101,18 +102,9 @@ pub enum KvmError {
         #[source]
         cause: io::Error,
     },
-    /// An image could not be fetched.
-    #[error("fetch {url}")]
-    Fetch {
-        /// Where it was to come from.
-        url: String,
-        /// Why.
-        #[source]
-        cause: reqwest::Error,
-    },
-    /// The client for downloads could not be made.
-    #[error("make the client for downloads")]
-    Client(#[source] rustls::Error),
+    /// A backup storage did not give an image.
+    #[error("fetch an image")]
+    Fetch(#[from] SftpError),
 }
 
 impl KvmError {

@@ -72,22 +72,18 @@ impl Storage {
     pub(crate) async fn cache_image(&self, command: &CacheImage) -> Result<ImageFacts, KvmError> {
         let path = checked(&command.path)?;
         if let Some(size_bytes) = size_of(path).await? {
-            let right = match &command.sha256 {
-                Some(sha256) => fetch::digest_of(path).await?.eq_ignore_ascii_case(sha256),
-                None => true,
-            };
-            if right {
+            let there = fetch::digest_of(path).await?;
+            if there.eq_ignore_ascii_case(&command.sha256) {
                 return Ok(ImageFacts { size_bytes });
             }
         }
         let part = Part::of(path).await?;
-        let (size_bytes, digest) = fetch::fetch(&command.url, &part.path).await?;
-        if let Some(sha256) = &command.sha256
-            && !digest.eq_ignore_ascii_case(sha256)
-        {
+        let (size_bytes, digest) = fetch::fetch(&command.source, &part.path).await?;
+        let (from, sha256) = (&command.source.path, &command.sha256);
+        if !digest.eq_ignore_ascii_case(sha256) {
             return Err(KvmError::Refused(format!(
-                "{} has the SHA-256 {digest}, not {sha256}",
-                command.url
+                "{from} on {} has the SHA-256 {digest}, not {sha256}",
+                command.source.address
             )));
         }
         // Its bytes are anybody's. A file that it named as its base, or as its data, would be
@@ -98,8 +94,7 @@ impl Storage {
             || info.format_specific.data.data_file.is_some()
         {
             return Err(KvmError::Refused(format!(
-                "{} is not a raw or qcow2 image that stands on its own",
-                command.url
+                "{from} is not a raw or qcow2 image that stands on its own"
             )));
         }
         part.finish(path).await?;

@@ -19,10 +19,8 @@ const IMAGE_BYTES: u64 = 64 << 20;
 pub struct ImageState {
     /// The image.
     pub image: Uuid,
-    /// Where it came from.
-    pub url: String,
-    /// SHA-256 of the file, if the node gave one.
-    pub sha256: Option<String>,
+    /// SHA-256 of the file.
+    pub sha256: String,
 }
 
 impl HostState {
@@ -37,11 +35,11 @@ impl HostState {
     pub(crate) fn cache_image(&mut self, command: CacheImage) -> Result<ImageFacts, CommandError> {
         let CacheImage {
             image,
-            url,
             sha256,
             path,
+            source: _,
         } = command;
-        let made = ImageState { image, url, sha256 };
+        let made = ImageState { image, sha256 };
         let there = self.images.entry(path).or_insert_with(|| made.clone());
         if *there == made {
             return Ok(ImageFacts {
@@ -77,6 +75,7 @@ impl HostState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cairn_agent_protocol::{Secret, SftpFile};
     use cairn_types::HostUuid;
 
     #[test]
@@ -84,8 +83,14 @@ mod tests {
         let mut host = HostState::new(HostUuid::generate());
         let mut cache = CacheImage {
             image: Uuid::new_v4(),
-            url: "https://images.example/a".to_owned(),
-            sha256: None,
+            source: SftpFile {
+                address: "images.example:22".to_owned(),
+                username: "cairn".to_owned(),
+                host_key: "ssh-ed25519 AAAA".to_owned(),
+                private_key: Secret::new("key".to_owned()),
+                path: "/srv/a".to_owned(),
+            },
+            sha256: "ab".repeat(32),
             path: "/pool/images/a".to_owned(),
         };
         let facts = host.cache_image(cache.clone()).unwrap();

@@ -29,8 +29,21 @@ pub(crate) enum Kind {
     Stream,
     /// It answers a part of a log.
     Log,
+    /// It takes a piece of a file.
+    Upload,
     /// One answer.
     Unary,
+}
+
+/// How a file comes to a resource: see `UploadRules` of the contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    /// Takes a piece.
+    pub(crate) piece: MethodDescriptor,
+    /// Makes the resource, if that can be done without the file.
+    pub(crate) create: Option<MethodDescriptor>,
+    /// Checks the whole.
+    pub(crate) complete: MethodDescriptor,
 }
 
 /// One rpc, as the command line names it.
@@ -42,6 +55,8 @@ pub(crate) struct Action {
     pub(crate) verb: String,
     pub(crate) method: MethodDescriptor,
     pub(crate) kind: Kind,
+    /// It takes a file, or makes what a file may be uploaded to.
+    pub(crate) upload: Option<Upload>,
 }
 
 impl Action {
@@ -73,13 +88,23 @@ impl Actions {
         let pool = catalog.pool();
         let services = pool.services().filter(offered);
         for (service, method) in services.flat_map(|s| methods(&s)) {
+            let uploads: Vec<_> = service.methods().filter_map(|m| upload(&m)).collect();
+            if uploads.iter().any(|upload| upload.complete == method) {
+                // It ends an upload, and is called by who does one.
+                continue;
+            }
+            let of =
+                |upload: &Upload| upload.piece == method || upload.create.as_ref() == Some(&method);
+            let upload = uploads.into_iter().find(of);
+            let takes = upload.as_ref().is_some_and(|upload| upload.piece == method);
             let noun = noun(&service, &catalog);
             let resource = catalog.resource(&noun);
             add(Action {
                 verb: verb(&method, &noun, resource.map(|r| r.plural.as_str())),
-                kind: kind(&method),
+                kind: if takes { Kind::Upload } else { kind(&method) },
                 noun,
                 method,
+                upload,
             });
         }
         if let Some(method) = generic_query(pool) {
@@ -89,6 +114,7 @@ impl Actions {
                     verb: "query".to_owned(),
                     method: method.clone(),
                     kind: Kind::GenericQuery,
+                    upload: None,
                 });
             }
         }
@@ -190,6 +216,37 @@ fn kind(method: &MethodDescriptor) -> Kind {
     }
 }
 
+/// The upload whose pieces the method takes. One that is not as the contract says is a call like
+/// any other.
+fn upload(piece: &MethodDescriptor) -> Option<Upload> {
+    let rules = option(&piece.options(), "cairn.meta.v1alpha1.rpc")?;
+    if !rules.has_field_by_name("upload") {
+        return None;
+    }
+    let rules = rules.get_field_by_name("upload")?.into_owned();
+    let named = |field: &str| {
+        let name = rules.as_message()?.get_field_by_name(field)?;
+        let service = piece.parent_service();
+        service
+            .methods()
+            .find(|method| Some(method.name()) == name.as_str())
+    };
+    let complete = named("complete")?;
+    let has = |message: MessageDescriptor, fields: &[&str]| {
+        let mut fields = fields.iter();
+        fields.all(|field| message.get_field_by_name(field).is_some())
+    };
+    let fits = has(piece.input(), &["uuid", "offset", "data"])
+        && has(piece.output(), &["next_offset"])
+        && has(complete.input(), &["uuid", "file_size_bytes", "sha256"])
+        && kind(&complete) == Kind::Operation;
+    fits.then(|| Upload {
+        piece: piece.clone(),
+        create: named("create").filter(|create| kind(create) == Kind::Operation),
+        complete,
+    })
+}
+
 /// The field of a request that holds the query.
 pub(crate) fn query_field(request: &MessageDescriptor) -> Option<FieldDescriptor> {
     field_of(request, QUERY)
@@ -254,6 +311,8 @@ mod tests {
             ("operation", "show", "GetOperation", Kind::Unary),
             ("operation", "watch", "WatchOperation", Kind::Watch),
             ("cancel", "operation", "CancelOperation", Kind::Unary),
+            ("image", "upload", "UploadImageChunk", Kind::Upload),
+            ("image", "create", "CreateImage", Kind::Operation),
             (
                 "vm-instance",
                 "console-log",
@@ -271,6 +330,9 @@ mod tests {
             assert_eq!((action.method.name(), action.kind), (method, kind));
         }
         assert!(actions.find("get", "operation").is_none());
+        let takes_files = |verb| actions.find("image", verb).unwrap().upload.is_some();
+        assert!(takes_files("upload") && takes_files("create") && !takes_files("update"));
+        assert!(actions.find("image", "complete-upload").is_none());
         assert!(actions.nouns().all(|(noun, _)| noun != "query"));
     }
 }

@@ -4,6 +4,7 @@ mod cascade;
 mod log;
 mod operation;
 mod retries;
+mod upload;
 mod watch;
 
 use std::{future::Future, pin::Pin};
@@ -40,7 +41,11 @@ pub(crate) async fn run(
     invocation: &Invocation<'_>,
 ) -> Result<(), CliError> {
     match invocation.action.kind {
-        Kind::Operation => match invocation.cascade {
+        Kind::Operation | Kind::Upload if invocation.file.is_some() => {
+            upload::run(session, invocation).await
+        }
+        // The grammar asks for the file of an upload.
+        Kind::Operation | Kind::Upload => match invocation.cascade {
             None => operation::run(session, invocation).await,
             Some(wanted) => cascade::run(session, invocation, wanted).await,
         },

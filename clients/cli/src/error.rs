@@ -72,6 +72,29 @@ pub(crate) enum CliError {
     },
     #[error("stopped waiting; {}", .0.hint())]
     Interrupted(Outcome),
+    #[error("the file {} cannot be read", .path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is not the one that was begun with.
+    #[error(
+        "{there} bytes were uploaded, and {} has {size}: it is not the file that was begun with",
+        .path.display()
+    )]
+    OtherFile {
+        path: PathBuf,
+        there: u64,
+        size: u64,
+    },
+    /// An upload did not come to its end.
+    #[error("{cause}")]
+    Upload {
+        /// What goes on with it, and what gives it up.
+        resume: String,
+        cause: Box<CliError>,
+    },
     #[error("the answer cannot be understood: {0}")]
     Answer(String),
     #[error("the output cannot be written")]
@@ -150,6 +173,8 @@ impl CliError {
             | Self::Token
             | Self::IdempotencyKey
             | Self::Endpoint { .. } => 2,
+            Self::Upload { cause, .. } => cause.exit_code(),
+            Self::File { .. } | Self::OtherFile { .. } => 2,
             _ => 1,
         }
     }
@@ -157,6 +182,7 @@ impl CliError {
     fn fault(&self) -> Fault {
         match self {
             Self::Called { fault, .. } => (**fault).clone(),
+            Self::Upload { cause, .. } => cause.fault(),
             other => Fault::of(other),
         }
     }
@@ -193,6 +219,7 @@ impl CliError {
         match self {
             Self::Usage(text) => return text.trim_end().to_owned() + "\n",
             Self::Interrupted(_) => return format!("{self}\n"),
+            Self::Upload { cause, resume } => return format!("{}  {resume}\n", cause.text()),
             _ => {}
         }
         let fault = self.fault();
@@ -226,6 +253,11 @@ impl CliError {
 
     /// For programs.
     pub(crate) fn json(&self) -> serde_json::Value {
+        if let Self::Upload { cause, resume } = self {
+            let mut json = cause.json();
+            json["resume"] = resume.as_str().into();
+            return json;
+        }
         let fault = self.fault();
         let fields: Vec<_> = fault
             .fields
@@ -261,9 +293,12 @@ fn field(request: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
 impl Coded for CliError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Usage(_) | Self::Endpoint { .. } | Self::IdempotencyKey => {
-                ErrorCode::InvalidArgument
-            }
+            Self::Usage(_)
+            | Self::Endpoint { .. }
+            | Self::IdempotencyKey
+            | Self::File { .. }
+            | Self::OtherFile { .. } => ErrorCode::InvalidArgument,
+            Self::Upload { cause, .. } => cause.code(),
             Self::NoCredential { .. }
             | Self::CredentialFile { .. }
             | Self::Credential { .. }

@@ -13,9 +13,10 @@ use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Value
 use crate::{action, comment, names, size};
 
 /// Flags of the command line itself. A field of that name gets `field-` before it.
-const OWN_FLAGS: [&str; 7] = [
+const OWN_FLAGS: [&str; 8] = [
     "credential",
     "endpoint",
+    "file",
     "help",
     "idempotency-key",
     "json",

@@ -1,9 +1,9 @@
 //! The command line itself, made at run time: every noun with its verbs and every verb with its
 //! nouns, down to one flag for each field of each request.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, value_parser};
 use prost_reflect::{DynamicMessage, FieldDescriptor};
 
 use crate::{
@@ -94,9 +94,25 @@ pub(crate) struct Invocation<'a> {
     pub(crate) log: LogArgs,
     /// Of a delete: what is done with all that is below.
     pub(crate) cascade: Option<Cascade>,
+    /// What is to be uploaded.
+    pub(crate) file: Option<PathBuf>,
 }
 
-impl Invocation<'_> {
+impl<'a> Invocation<'a> {
+    /// A call with this request, and with nothing that a command line adds to it.
+    pub(crate) fn of(action: &'a Action, request: DynamicMessage) -> Self {
+        Self {
+            action,
+            request,
+            query: QueryArgs::default(),
+            idempotency_key: None,
+            no_wait: false,
+            log: LogArgs::default(),
+            cascade: None,
+            file: None,
+        }
+    }
+
     /// How it was asked for, to tell a failure in the same words.
     pub(crate) fn asked(&self) -> error::Asked {
         error::Asked {
@@ -149,6 +165,10 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
             true => cascade::read(matches),
             false => None,
         },
+        file: match action.upload {
+            Some(_) => matches.get_one::<PathBuf>("file").cloned(),
+            None => None,
+        },
     })))
 }
 
@@ -174,6 +194,8 @@ pub(crate) fn request_fields(action: &Action) -> Vec<FieldDescriptor> {
     let fields = request.fields();
     fields
         .filter(|field| query.as_ref() != Some(field))
+        // The pieces are made from the file.
+        .filter(|field| action.kind != Kind::Upload || flag::is_positional(field))
         .collect()
 }
 
@@ -269,6 +291,18 @@ fn leaf(actions: &Actions, action: &Action, name: &str) -> Command {
     }
     if cascade::is_offered(action, actions) {
         leaf = leaf.args(cascade::args());
+    }
+    if action.upload.is_some() {
+        let file = Arg::new("file").long("file").value_name("FILE");
+        let file = file.value_parser(value_parser!(PathBuf));
+        leaf = leaf.arg(match action.kind {
+            Kind::Upload => file
+                .required(true)
+                .help("The file; an upload that was cut goes on where it was."),
+            _ => file
+                .conflicts_with("no-wait")
+                .help("The file to upload to what is created."),
+        });
     }
     if action.kind == Kind::Operation {
         leaf = leaf.arg(

@@ -37,6 +37,40 @@ impl Spinner {
     }
 }
 
+/// A bar that tells how much of a file is through, gone when dropped.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// One that shows itself, or one that does nothing.
+    pub(crate) fn new(shown: bool, total: u64) -> Self {
+        if !shown {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(total);
+        let template = "{bar:30} {bytes} of {total_bytes} ({bytes_per_sec}, {eta} left) {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// So much is through.
+    pub(crate) fn at(&self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    /// Says what is going on.
+    pub(crate) fn say(&self, text: &'static str) {
+        self.0.set_message(text);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -13,6 +13,7 @@ mod head;
 mod message;
 pub mod path;
 mod pool;
+mod secret;
 mod vm;
 
 pub use bridge::{DeleteBridge, EnsureBridge};
@@ -26,7 +27,8 @@ pub use message::{
     Changed, CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport,
     Pong,
 };
-pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace};
+pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace, SftpFile};
+pub use secret::Secret;
 pub use vm::{
     CreateVolume, DeleteVolume, DestroyVm, NicSpec, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
 };

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use cairn_types::Uuid;
 
+use crate::Secret;
+
 /// Gets to know a storage pool; makes its folder if it is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolFacts {
@@ -26,11 +28,27 @@ pub struct PoolSpace {
 pub struct CacheImage {
     /// The image.
     pub image: Uuid,
-    /// Where it comes from: `http://`, `https://`, or `file://` on the host.
-    pub url: String,
-    /// SHA-256 of the file in hex, if it is known: another content is a failure.
-    pub sha256: Option<String>,
+    /// Where it comes from.
+    pub source: SftpFile,
+    /// SHA-256 of the file in hex: another content is a failure.
+    pub sha256: String,
     /// The file to make.
+    pub path: String,
+}
+
+/// A file on an SFTP server, and how to get it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SftpFile {
+    /// `host:port`
+    pub address: String,
+    /// The user there.
+    pub username: String,
+    /// The server's public key, in OpenSSH's form: another server is refused.
+    pub host_key: String,
+    /// The private key to authenticate with, in OpenSSH's form. For the memory of the agent, and
+    /// no longer than the command runs.
+    pub private_key: Secret,
+    /// The file on the server.
     pub path: String,
 }
 

@@ -64,6 +64,8 @@ codes! {
     AgentUnreachable = "AGENT_UNREACHABLE";
     /// The host's agent refused or failed a command; the message has its words.
     AgentFailed = "AGENT_FAILED";
+    /// A backup storage refused or failed what was asked of it; the message says what to do there.
+    StorageFailed = "STORAGE_FAILED";
     /// The database failed.
     Store = "STORE";
     /// A fault in Cairn itself; the log has more.

@@ -10,7 +10,7 @@ use crate::{error::XtaskError, metadata};
 const CORE: &[&[&str]] = &[
     &["types"],
     &["agent-protocol", "boot", "proto", "queue", "ring", "tls"],
-    &["store"],
+    &["sftp", "store"],
     &["query"],
     &["agent", "operation"],
     &["cascade", "flow", "resource"],
@@ -19,7 +19,7 @@ const CORE: &[&[&str]] = &[
 ];
 
 /// What an agent may use of core/: an agent runs on a host and knows no database and no service.
-const FOR_AGENTS: &[&str] = &["agent-protocol", "boot", "tls", "types"];
+const FOR_AGENTS: &[&str] = &["agent-protocol", "boot", "sftp", "tls", "types"];
 
 /// What a client may use of core/: the contract, as anybody else's program would.
 const FOR_CLIENTS: &[&str] = &["proto", "types"];
@@ -98,7 +98,7 @@ fn refusal(from: Place<'_>, to: Place<'_>, dev: bool) -> Option<&'static str> {
         (Node, _) => (false, "the node uses core and services"),
         (Agent | AgentRuntime, Core { name, .. }) => (
             FOR_AGENTS.contains(&name),
-            "of core, agents use only types, boot, tls, agent-protocol",
+            "of core, agents use only types, boot, tls, sftp, agent-protocol",
         ),
         (Agent, AgentRuntime) => (true, ""),
         (Agent | AgentRuntime, _) => (
@@ -163,6 +163,7 @@ mod tests {
             ("agents/runtime", "core/tls", false),
             ("agents/simulator", "agents/runtime", false),
             ("agents/simulator", "core/agent-protocol", false),
+            ("agents/kvm", "core/sftp", false),
             ("clients/cli", "core/proto", false),
             ("tests/e2e", "services/node", false),
             ("tests/e2e", "agents/simulator", false),

@@ -36,6 +36,7 @@ const HOST: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("nsenter", "util-linux"),
     ("sysctl", "procps"),
+    ("sshd", "openssh-server"),
 ];
 
 /// Where Debian keeps the server's programs: not in the path.
@@ -67,7 +68,14 @@ pub(crate) fn host() -> Result<bool, XtaskError> {
         })
         .collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    install(program, &packages).map(|()| true)
+    let had_sshd = on_path("sshd");
+    install(program, &packages)?;
+    if !had_sshd {
+        // Only the program is wanted: nobody asked for a way into this machine. A machine without
+        // systemd has not started it.
+        try_ask(&mut command("systemctl", &["disable", "--now", "ssh"]));
+    }
+    Ok(true)
 }
 
 /// Debian's name of the release: `bookworm`.

@@ -16,6 +16,7 @@ mod process;
 mod programs;
 mod rehearsal;
 mod resources;
+mod sftp;
 mod steps;
 
 use std::path::PathBuf;
@@ -89,6 +90,8 @@ pub(crate) fn up(options: &UpOptions) -> Result<bool, XtaskError> {
     steps.run("network namespaces", || namespaces::ensure(&cloud))?;
     let api = Api::new(&cloud, &programs);
     let mut fresh = steps.run("node", || daemon::node(&cloud, &programs, &api))?;
+
+    steps.run("SFTP server", || sftp::server(&cloud))?;
 
     let mut made = Made::new(&api);
     made.racks(&mut steps)?;

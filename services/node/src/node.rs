@@ -23,6 +23,7 @@ use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
 use cairn_queue::Queues;
 use cairn_resource::Resources;
+use cairn_sftp::{SftpError, SshKey};
 use cairn_store::{Migration, Store, StoreError, WrongConfig};
 use cairn_tls::{Ca, Identity, Limits, TlsError, mutual_server, public_server, serve};
 use cairn_types::{Coded, ErrorCode, Uuid};
@@ -79,6 +80,9 @@ pub enum NodeError {
     /// The CA or a certificate cannot be made or read.
     #[error("prepare the node's certificates")]
     Tls(#[from] TlsError),
+    /// The cloud's SSH key cannot be made or read.
+    #[error("prepare the cloud's SSH key")]
+    SshKey(#[from] SftpError),
     /// The client for agents cannot be made.
     #[error("prepare to talk to agents")]
     Agents(#[from] AgentError),
@@ -143,6 +147,7 @@ impl Node {
         let store = config.database.store(directory)?;
         let store = Store::open(&store, catalog, &migrations).await?;
         let ca = Arc::new(Ca::load_or_create(directory)?);
+        let ssh_key = SshKey::load_or_create(directory)?;
         let id = node_uuid(directory)?;
 
         let (public_listener, public) = listen(config.public.listen).await?;
@@ -168,6 +173,7 @@ impl Node {
                 mesh: &mesh,
                 agents: &agents,
                 ca: &ca,
+                ssh_key: &ssh_key,
                 callback_addresses: &callback_addresses,
             },
         );
@@ -220,6 +226,11 @@ impl Node {
         });
         if config.runs(ServiceName::Compute) {
             tasks.start_once("host monitor", move |stop| areas.compute.watch(stop));
+        }
+        if config.runs(ServiceName::Storage) {
+            tasks.start_once("backup storage monitor", move |stop| {
+                areas.storage.watch(stop)
+            });
         }
         let housekeeper = operations.clone();
         tasks.start_once("housekeeping", async move |stop: CancellationToken| {

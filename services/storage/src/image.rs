@@ -1,180 +1,93 @@
-//! Images: what root volumes start as, and the copies of them that hosts keep.
+//! Images: what root volumes start as. The file is on a backup storage; hosts keep copies.
 
+mod api;
 pub(crate) mod cache;
+mod create;
+mod delete;
+mod digest;
+mod format;
+mod source;
+mod upload;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use cairn_operation::{Builder, Ended, Handler, OperationContext, Queue};
+use cairn_flow::FlowError;
+use cairn_operation::Builder;
 use cairn_proto::{
-    call::Method,
-    compute::v1alpha1::ResourceState,
-    crud::{Check, Keyed as _},
     fault::Fault,
-    storage::v1alpha1::{
-        CreateImageRequest, DeleteImageRequest, DeleteImageResponse, Image, UpdateImageRequest,
-    },
+    meta::Resource,
+    storage::v1alpha1::{BackupStorage, Image, ImageStatus, UpdateImageRequest},
 };
-use cairn_resource::{Creating, Creation, Deleting, Removal, Updating};
+use cairn_resource::{Updating, now};
 use cairn_store::Tx;
+use cairn_types::ErrorCode;
 
-use crate::Area;
+use crate::{Area, backup_storage::images};
 
+pub(crate) use api::ImageApi;
+pub(crate) use upload::Uploads;
+
+const IMAGE: &str = "cairn.storage.v1alpha1.Image";
 /// The smallest disk.
 const SIZE_MIN: u64 = 1 << 20;
 /// The largest disk.
 const SIZE_MAX: u64 = 16 << 40;
-/// The longest URL, in bytes.
-const URL_MAX: usize = 2_048;
 /// SHA-256 in hex.
 const SHA256_LENGTH: usize = 64;
 
-pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Builder {
-    operations
-        .register(Creating::<CreateImageRequest, _>::with(New))
+pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Result<Builder, FlowError> {
+    Ok(operations
+        .register(create::Create::new(area)?)
+        .register(upload::Complete::new(area)?)
         .register(Updating::<UpdateImageRequest>::plain())
-        .register(Delete {
-            rows: Deleting::with(WithCaches),
-            area: Arc::clone(area),
-        })
+        .register(delete::Delete::new(area)?))
 }
 
-struct New;
-
-#[async_trait]
-impl Creation<CreateImageRequest> for New {
-    fn check(&self, request: &CreateImageRequest, check: &mut Check) {
-        if let Some(problem) = url_problem(&request.url) {
-            check.refuse("url", problem);
-        }
-        check.within("size_bytes", request.size_bytes, SIZE_MIN, SIZE_MAX);
-        let sha256 = &request.sha256;
-        let hex =
-            sha256.len() == SHA256_LENGTH && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !sha256.is_empty() && !hex {
-            let problem = format!("is no SHA-256; give {SHA256_LENGTH} hex digits, or nothing");
-            check.refuse("sha256", problem);
-        }
-    }
-
-    async fn complete(
-        &self,
-        _: &mut Tx,
-        _: &CreateImageRequest,
-        image: &mut Image,
-    ) -> Result<(), Fault> {
-        image.set_state(ResourceState::Enabled);
-        image.sha256.make_ascii_lowercase();
-        Ok(())
-    }
+/// The file of an image, once it is whole.
+fn file(storage: &BackupStorage, image: &str) -> String {
+    format!("{}/{image}", images(storage))
 }
 
-fn url_problem(url: &str) -> Option<String> {
-    let example = "give a URL, as in https://images.example/debian.qcow2";
-    let visible = url.bytes().all(|byte| byte.is_ascii_graphic());
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let file = rest.strip_prefix('/').unwrap_or_default();
-    if url.is_empty() {
-        Some(format!("is missing; {example}"))
-    } else if url.len() > URL_MAX {
-        Some(format!("has {} bytes; {URL_MAX} is the most", url.len()))
-    } else if !visible {
-        Some(format!(
-            "has characters that no URL has; {example}, with %20 for a space"
-        ))
-    } else {
-        match scheme {
-            "http" | "https" if !place.is_empty() => None,
-            "http" | "https" => Some(format!("names no machine; {example}")),
-            "file" if !file.is_empty() => None,
-            "file" => {
-                Some("names no file; give an absolute path, as in file:///srv/a.qcow2".into())
-            }
-            _ => Some(format!(
-                "has none of the schemes http, https and file; {example}"
-            )),
-        }
-    }
+/// The file of an image while it comes.
+fn part(storage: &BackupStorage, image: &str) -> String {
+    format!("{}.part", file(storage, image))
 }
 
-/// The standard deletion, and then that of the files on hosts.
-struct Delete {
-    rows: Deleting<DeleteImageRequest, WithCaches>,
-    area: Arc<Area>,
+async fn load(tx: &mut Tx, uuid: &str) -> Result<Image, Fault> {
+    let image = tx.get::<Image>(uuid).await?;
+    image.ok_or_else(|| Fault::not_found(Image::NOUN, uuid))
 }
 
-#[async_trait]
-impl Handler for Delete {
-    type Request = DeleteImageRequest;
-    type Response = DeleteImageResponse;
-    type Spec = DeleteImageRequest;
-    const METHOD: &'static Method = <Deleting<DeleteImageRequest, WithCaches> as Handler>::METHOD;
-
-    fn check(&self, request: &DeleteImageRequest) -> Result<DeleteImageRequest, Fault> {
-        self.rows.check(request)
-    }
-
-    fn queue(&self, request: &DeleteImageRequest) -> Queue {
-        self.rows.queue(request)
-    }
-
-    async fn run(
-        &self,
-        cx: &OperationContext,
-        request: Arc<DeleteImageRequest>,
-    ) -> Result<Ended<Image>, Fault> {
-        // Listed before the rows go: afterwards nothing says where the files are.
-        let values = vec![request.key().into()];
-        let caches = self.area.store.list("image_uuid = ?", values).await?;
-        let ended = self.rows.run(cx, request).await?;
-        self.area.delete_cached(cx.uuid(), caches).await;
-        Ok(ended)
-    }
+/// Gives an image another status.
+async fn enter(tx: &mut Tx, image: &mut Image, status: ImageStatus) -> Result<(), Fault> {
+    image.set_status(status);
+    image.stamp(now());
+    tx.update(image).await?;
+    Ok(())
 }
 
-/// Its caches go with an image; volumes and virtual machines made from it keep it.
-struct WithCaches;
-
-#[async_trait]
-impl Removal<DeleteImageRequest> for WithCaches {
-    async fn complete(&self, tx: &mut Tx, image: &Image) -> Result<(), Fault> {
-        let sql = "DELETE FROM image_cache WHERE image_uuid = ?";
-        tx.execute(sql, vec![(&image.uuid).into()]).await?;
-        Ok(())
-    }
+/// Takes over what was learned of the file, which is there now.
+async fn become_ready(tx: &mut Tx, image: &mut Image, learned: &Image) -> Result<(), Fault> {
+    image.size_bytes = learned.size_bytes;
+    image.format = learned.format;
+    image.file_size_bytes = learned.file_size_bytes;
+    image.sha256.clone_from(&learned.sha256);
+    image.install_path.clone_from(&learned.install_path);
+    enter(tx, image, ImageStatus::Ready).await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_has_a_scheme_and_a_place() {
-        for good in [
-            "http://a/b",
-            "https://images.example:8443/debian.qcow2?v=1",
-            "https://a",
-            "file:///srv/a.qcow2",
-        ] {
-            assert_eq!(url_problem(good), None, "{good}");
-        }
-        let long = format!("http://a/{}", "x".repeat(URL_MAX));
-        for bad in [
-            "",
-            "a",
-            "/srv/a.qcow2",
-            "ftp://a/b",
-            "http://",
-            "http:///b",
-            "https://?b",
-            "file://a/b",
-            "file:///",
-            "http://a/b c",
-            "http://ä/",
-            &long,
-        ] {
-            assert!(url_problem(bad).is_some(), "{bad}");
-        }
+/// That an image is in the status that something is done in.
+fn must_be(image: &Image, status: ImageStatus, what: &str) -> Result<(), Fault> {
+    if image.status() == status {
+        return Ok(());
     }
+    let (uuid, is) = (&image.uuid, image.status());
+    let message = format!("image {uuid} is {is:?}; {what} is for one that is {status:?}");
+    Err(Fault::new(ErrorCode::WrongState, message).on(Image::NOUN, uuid))
+}
+
+/// What is wrong with a SHA-256.
+fn sha256_problem(sha256: &str) -> Option<String> {
+    let hex = sha256.len() == SHA256_LENGTH && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    (!hex).then(|| format!("is no SHA-256; give {SHA256_LENGTH} hex digits"))
 }

@@ -14,6 +14,7 @@ use cairn_proto::{
             GetPlacesRequest, GetPlacesResponse, InstantiateVolumeRequest,
             InstantiateVolumeResponse, Place, PrepareHostRequest, PrepareHostResponse,
             ReleaseHostRequest, ReleaseHostResponse, ReleaseVolumeRequest, ReleaseVolumeResponse,
+            SelectBackupStorageRequest, SelectBackupStorageResponse,
             storage_internal_service_server::StorageInternalService,
         },
         v1alpha1::{Image, Volume},
@@ -66,6 +67,23 @@ impl StorageInternalService for Internal {
         Ok(Response::new(AllocateVolumeResponse { volume }))
     }
 
+    async fn select_backup_storage(
+        &self,
+        request: Request<SelectBackupStorageRequest>,
+    ) -> Result<Response<SelectBackupStorageResponse>, Status> {
+        let SelectBackupStorageRequest {
+            image_uuid,
+            host_uuid,
+        } = request.into_inner();
+        let selected = self
+            .0
+            .select_backup_storage(&image_uuid, &host_uuid)
+            .await?;
+        Ok(Response::new(SelectBackupStorageResponse {
+            backup_storage_uuid: selected.map(|storage| storage.uuid).unwrap_or_default(),
+        }))
+    }
+
     async fn cache_image(
         &self,
         request: Request<CacheImageRequest>,
@@ -74,7 +92,8 @@ impl StorageInternalService for Internal {
         let task = parse("task_uuid", &request.task_uuid)?;
         let operation = parse("operation_uuid", &request.operation_uuid)?;
         let volume = self.0.volume(&request.volume_uuid).await?;
-        let install_path = self.0.cache_image(&volume, task, operation).await?;
+        let from = &request.backup_storage_uuid;
+        let install_path = self.0.cache_image(&volume, task, operation, from).await?;
         Ok(Response::new(CacheImageResponse { install_path }))
     }
 

@@ -1,20 +1,24 @@
-//! Primary storages, images and volumes: where the disks of virtual machines are.
+//! Primary storages, backup storages, images and volumes: where the disks of virtual machines
+//! are, and what they start as.
 //!
-//! [`Storage`] is this area of a node: it registers the handlers of its operations, and serves
-//! its public rpcs and those that other services ask of it.
+//! [`Storage`] is this area of a node: it registers the handlers of its operations, serves its
+//! public rpcs and those that other services ask of it, and watches over backup storages.
 //!
 //! What is left of a place is a number in one row, taken and given back by conditional updates;
 //! no queue guards it. What another service owns, a host or a cluster, is asked for through the
 //! mesh.
 
+mod backup_storage;
 mod image;
 mod internal;
+mod path;
 mod primary_storage;
 mod volume;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Hosts};
+use cairn_flow::FlowError;
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Mesh},
@@ -23,23 +27,37 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::StorageInternalDispatch,
         v1alpha1::{
-            ImageCacheDispatch, ImageDispatch, PrimaryStorageAttachmentDispatch,
-            PrimaryStorageCapacityDispatch, PrimaryStorageDispatch, VolumeDispatch,
+            BackupStorageDispatch, ImageCacheDispatch, ImageDispatch,
+            PrimaryStorageAttachmentDispatch, PrimaryStorageCapacityDispatch,
+            PrimaryStorageDispatch, VolumeDispatch,
         },
     },
 };
 use cairn_resource::Resources;
+use cairn_sftp::SshKey;
 use cairn_store::{Migration, Store};
+use tokio_util::sync::CancellationToken;
 
-use crate::internal::Internal;
+use crate::{
+    image::{ImageApi, Uploads},
+    internal::Internal,
+};
 
 /// The tables of this service.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    service: "storage",
-    number: 1,
-    name: "primary storage, image, volume",
-    sql: include_str!("../migrations/0001_storage.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "storage",
+        number: 1,
+        name: "primary storage, image, volume",
+        sql: include_str!("../migrations/0001_storage.sql"),
+    },
+    Migration {
+        service: "storage",
+        number: 2,
+        name: "backup storage",
+        sql: include_str!("../migrations/0002_backup_storage.sql"),
+    },
+];
 
 /// What this area needs of the node that runs it.
 pub struct Needs {
@@ -51,9 +69,16 @@ pub struct Needs {
     pub agents: Agents,
     /// The fencing token: the ring epoch at which this node proved that it owns what it changes.
     pub token: u64,
+    /// The key that the cloud authenticates with at backup storages.
+    pub ssh_key: SshKey,
+    /// The node's own files, which no image is made of.
+    pub private: PathBuf,
+    /// The pause between two looks at the backup storages.
+    pub watch: Duration,
 }
 
 /// The storage area of a node.
+#[derive(Clone)]
 pub struct Storage(Arc<Area>);
 
 /// What the parts of the area share.
@@ -61,6 +86,10 @@ pub(crate) struct Area {
     store: Store,
     clusters: ClusterClient,
     hosts: Hosts,
+    ssh_key: SshKey,
+    private: PathBuf,
+    watch: Duration,
+    uploads: Uploads,
 }
 
 impl Storage {
@@ -72,20 +101,30 @@ impl Storage {
             mesh,
             agents,
             token,
+            ssh_key,
+            private,
+            watch,
         } = needs;
         Self(Arc::new(Area {
             store,
             clusters: ClusterClient::new(mesh.clone()),
             hosts: Hosts::new(mesh, agents, token),
+            ssh_key,
+            private,
+            watch,
+            uploads: Uploads::default(),
         }))
     }
 
     /// Adds the handlers of this area's operations.
-    #[must_use]
-    pub fn register(&self, operations: Builder) -> Builder {
+    ///
+    /// # Errors
+    /// If a flow does not fit together: a fault of the program, found at the first start.
+    pub fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
         let operations = primary_storage::register(operations, &self.0);
-        let operations = image::register(operations, &self.0);
-        volume::register(operations)
+        let operations = backup_storage::register(operations, &self.0);
+        let operations = image::register(operations, &self.0)?;
+        Ok(volume::register(operations))
     }
 
     /// What this area serves, to the public and to other services.
@@ -96,13 +135,22 @@ impl Storage {
             Arc::new(PrimaryStorageDispatch(standard())),
             Arc::new(PrimaryStorageAttachmentDispatch(standard())),
             Arc::new(PrimaryStorageCapacityDispatch(standard())),
-            Arc::new(ImageDispatch(standard())),
+            Arc::new(BackupStorageDispatch(standard())),
+            Arc::new(ImageDispatch(Arc::new(ImageApi::new(
+                resources.clone(),
+                Arc::clone(&self.0),
+            )))),
             Arc::new(ImageCacheDispatch(standard())),
             Arc::new(VolumeDispatch(standard())),
             Arc::new(StorageInternalDispatch(Arc::new(Internal(Arc::clone(
                 &self.0,
             ))))),
         ]
+    }
+
+    /// Watches over the backup storages until told to stop.
+    pub async fn watch(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.0.watch()).await;
     }
 }
 

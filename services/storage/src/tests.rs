@@ -1,11 +1,12 @@
 //! The area in a mesh of its own, with zones, clusters and hosts that are rows and nothing else.
 //! What agents do is the business of suites that have some.
 
+mod backup_storages;
 mod places;
 mod refusals;
 mod volumes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Options};
 use cairn_agent_protocol::PoolSpace;
@@ -23,13 +24,14 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::{AllocateVolumeRequest, ReleaseVolumeRequest, StorageInternalClient},
         v1alpha1::{
-            Image, ImageClient, PrimaryStorage, PrimaryStorageCapacity, PrimaryStorageClient,
-            Volume,
+            Image, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity,
+            PrimaryStorageClient, Volume,
         },
     },
 };
 use cairn_queue::Queues;
 use cairn_resource::{Resources, now};
+use cairn_sftp::SshKey;
 use cairn_testkit::{Database, TestStore, on_both_databases, tables_of};
 use cairn_tls::{Ca, Identity};
 use cairn_types::{AccountUuid, HostUuid, Uuid};
@@ -50,6 +52,8 @@ struct Fixture {
     internal: StorageInternalClient,
     zone: String,
     cluster: String,
+    area: Storage,
+    key: SshKey,
     _ca: TempDir,
 }
 
@@ -70,6 +74,7 @@ impl Fixture {
         let catalog = Catalog::built_in();
         let foreign = ["zone", "cluster", "host"].map(|noun| &**catalog.resource(noun).unwrap());
         let mut migrations = cairn_operation::MIGRATIONS.to_vec();
+        migrations.extend_from_slice(cairn_flow::MIGRATIONS);
         migrations.extend_from_slice(MIGRATIONS);
         migrations.push(tables_of(foreign));
         let store = TestStore::new(database, &migrations).await;
@@ -82,15 +87,19 @@ impl Fixture {
         let credentials = ca.issue(&Identity::Node(node), &[]).unwrap();
         let credentials = credentials.with_ca(ca.pem());
         let agents = Agents::new(Options::new(Vec::new()), &credentials).unwrap();
-        let mesh = LocalMesh::new(node);
+        let (mesh, key) = (LocalMesh::new(node), SshKey::generate().unwrap());
         let storage = Storage::new(Needs {
             store: store.clone(),
             mesh: mesh.handle(),
             agents,
             token: mesh.epoch(),
+            ssh_key: key.clone(),
+            private: directory.path().to_owned(),
+            watch: Duration::from_millis(20),
         });
         let operations = Operations::builder(store.clone(), Queues::default());
-        let operations = storage.register(operations).build();
+        let operations = operations.logs(cairn_flow::TABLES);
+        let operations = storage.register(operations).unwrap().build();
         let resources = Resources::new(operations, store.clone());
         let mut services = storage.services(&resources);
         services.push(Arc::new(ClusterDispatch(Arc::new(Standard(
@@ -107,6 +116,8 @@ impl Fixture {
             internal: StorageInternalClient::new(mesh.handle()),
             zone: zone.clone(),
             cluster: cluster.clone(),
+            area: storage,
+            key,
             _ca: directory,
         };
         let row = |uuid: &str| Zone {
@@ -177,6 +188,7 @@ impl Fixture {
             size_bytes,
             ..Image::default()
         };
+        image.set_status(ImageStatus::Ready);
         image.set_state(ResourceState::Enabled);
         self.insert(image.clone()).await;
         image
@@ -247,6 +259,7 @@ async fn the_tables_are_as_the_resources_say(database: Database) {
         .collect();
     nouns.sort();
     let expected = [
+        "backup-storage",
         "image",
         "image-cache",
         "primary-storage",

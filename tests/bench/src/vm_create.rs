@@ -11,7 +11,7 @@ use cairn_proto::{
     operation::v1alpha1::{GetOperationRequest, OperationClient, QueryOperationRequest},
     query::v1alpha1::{Condition, Operator, Query},
 };
-use cairn_testkit::PostgresServer;
+use cairn_testkit::{PostgresServer, SftpServer};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -52,7 +52,9 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         addresses: ["10.1.0.10", "10.1.250.250", "10.1.0.1"],
         ..Recipe::default()
     };
-    let ready = Ready::by(&mesh, site, recipe).await;
+    let sftp = SftpServer::start().await;
+    let place = (&sftp, &*folder.path().join("node"));
+    let ready = Ready::by(&mesh, site, recipe, place).await;
     let client = VmInstanceClient::new(mesh.clone());
     // The first one brings the image to a host and opens connections.
     let first = client

@@ -16,7 +16,7 @@ use cairn_proto::{
     event::result,
 };
 use cairn_simulator::Simulator;
-use cairn_testkit::{Database, PostgresServer, wait_until};
+use cairn_testkit::{Database, PostgresServer, SftpServer, wait_until};
 use cairn_types::HostUuid;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Cloud {
     /// What is on the hosts.
     pub simulator: Simulator,
+    /// Where images are kept.
+    pub sftp: SftpServer,
     /// What the node runs; everything if it is not said.
     pub services: Option<Vec<ServiceName>>,
     /// The pause between the node's rounds of pings, in milliseconds.
@@ -177,6 +179,7 @@ impl Cloud {
         let agents = Agents::start(&simulator, directory.path().join("agents"), None).await;
         Self {
             simulator,
+            sftp: SftpServer::start().await,
             services: None,
             ping_interval_ms: 50,
             node: None,
@@ -263,6 +266,12 @@ impl Cloud {
     #[must_use]
     pub fn credential_file(&self) -> PathBuf {
         self.directory.path().join("node/admin.json")
+    }
+
+    /// The node's data directory.
+    #[must_use]
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.path().join("node")
     }
 
     /// Calls as the administrator.

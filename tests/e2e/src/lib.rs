@@ -13,5 +13,5 @@ mod remote;
 
 pub use cloud::{Cloud, Site, create_host, enroll_host, host_in};
 pub use process::{Held, HeldNode};
-pub use ready::{Ready, Recipe, VM_MEMORY};
+pub use ready::{IMAGES, Ready, Recipe, VM_MEMORY, backup_storage, backup_storage_request, qcow2};
 pub use remote::{Access, remote};

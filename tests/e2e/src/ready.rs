@@ -1,6 +1,10 @@
 //! A cloud that has all that a virtual machine needs.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use cairn_agent_protocol::DhcpLease;
 use cairn_proto::{
@@ -17,11 +21,14 @@ use cairn_proto::{
     },
     query::v1alpha1::{Query, QueryClient, QueryRequest},
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
-        ImageClient, PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
+        AttachPrimaryStorageToClusterRequest, BackupStorageClient, BackupStorageType,
+        CreateBackupStorageRequest, CreateImageRequest, CreatePrimaryStorageRequest, ImageClient,
+        PrimaryStorageCapacity, PrimaryStorageClient, PrimaryStorageType,
     },
 };
 use prost::Message as _;
+
+use cairn_testkit::SftpServer;
 
 use crate::{Cloud, Site};
 
@@ -33,10 +40,67 @@ pub struct Ready {
     pub offering: String,
     /// Two GiB.
     pub image: String,
+    /// Where it is.
+    pub backup_storage: String,
     /// 1,000 addresses.
     pub l3_network: String,
     /// The storage, on every host.
     pub primary_storage: String,
+}
+
+/// The folder of backup storages on the server.
+pub const IMAGES: &str = "/srv/cairn";
+
+/// What a backup storage on the server is created from; the server lets the node in.
+pub fn backup_storage_request(
+    sftp: &SftpServer,
+    data_directory: &Path,
+) -> CreateBackupStorageRequest {
+    let key = std::fs::read_to_string(data_directory.join("ssh.pub")).unwrap();
+    sftp.authorize(&key);
+    sftp.make_folder(IMAGES);
+    CreateBackupStorageRequest {
+        name: "images".to_owned(),
+        r#type: BackupStorageType::Sftp.into(),
+        address: sftp.address(),
+        username: "cairn".to_owned(),
+        path: IMAGES.to_owned(),
+        host_key: sftp.host_key().to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A backup storage on the server.
+pub async fn backup_storage(mesh: &Mesh, sftp: &SftpServer, data_directory: &Path) -> String {
+    let request = backup_storage_request(sftp, data_directory);
+    let storages = BackupStorageClient::new(mesh.clone());
+    let made = result(storages.create_backup_storage(request).await.unwrap());
+    made.await.unwrap().uuid
+}
+
+/// The file of a qcow2 image with a disk of that size, and nothing on it that a guest could use.
+#[must_use]
+pub fn qcow2(size_bytes: u64) -> Vec<u8> {
+    let mut file = b"QFI\xfb\0\0\0\x03".to_vec();
+    file.resize(24, 0);
+    file.extend(size_bytes.to_be_bytes());
+    file.resize(64 << 10, 0);
+    file
+}
+
+/// An image of that file; without one, of two GiB with nothing on them.
+async fn image(mesh: &Mesh, backup_storage: &str, file: Option<&Path>) -> String {
+    let mut empty = tempfile::NamedTempFile::new().unwrap();
+    empty.write_all(&qcow2(2 << 30)).unwrap();
+    let request = CreateImageRequest {
+        name: "it".to_owned(),
+        url: format!("file://{}", file.unwrap_or(empty.path()).display()),
+        backup_storage_uuid: backup_storage.to_owned(),
+        ..Default::default()
+    };
+    let images = ImageClient::new(mesh.clone());
+    let made = result(images.create_image(request).await.unwrap());
+    made.await.unwrap().uuid
 }
 
 /// The memory of a virtual machine of [`Ready::offering`] on simulated hosts.
@@ -46,8 +110,8 @@ pub const VM_MEMORY: u64 = 1 << 30;
 pub struct Recipe {
     /// Of a virtual machine, in bytes.
     pub memory: u64,
-    /// The image, and the size of its disk in bytes.
-    pub image: (String, u64),
+    /// The file of the image; nothing that a guest could use if there is none.
+    pub image: Option<PathBuf>,
     /// The folder of the local storage.
     pub pool: String,
     /// The first and the last address, and the gateway, in a network of 2^16.
@@ -58,7 +122,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             memory: VM_MEMORY,
-            image: ("file:///images/guest.qcow2".to_owned(), 2 << 30),
+            image: None,
             pool: "/var/lib/pool".to_owned(),
             addresses: ["10.1.0.10", "10.1.3.250", "10.1.0.1"],
         }
@@ -66,13 +130,19 @@ impl Default for Recipe {
 }
 
 impl Ready {
-    /// Makes everything that virtual machines at a site of simulated hosts need.
-    pub async fn at(mesh: &Mesh, site: Site) -> Self {
-        Self::by(mesh, site, Recipe::default()).await
+    /// Makes everything that virtual machines at a site of simulated hosts need. `place` is where
+    /// images are kept, and the node's data directory, for the key that the server lets in.
+    pub async fn at(mesh: &Mesh, site: Site, place: (&SftpServer, &Path)) -> Self {
+        Self::by(mesh, site, Recipe::default(), place).await
     }
 
     /// Makes everything that virtual machines at a site need.
-    pub async fn by(mesh: &Mesh, site: Site, recipe: Recipe) -> Self {
+    pub async fn by(
+        mesh: &Mesh,
+        site: Site,
+        recipe: Recipe,
+        (sftp, data_directory): (&SftpServer, &Path),
+    ) -> Self {
         let name = || "it".to_owned();
 
         let offering = CreateInstanceOfferingRequest {
@@ -85,19 +155,8 @@ impl Ready {
         let offering = result(offerings.create_instance_offering(offering).await.unwrap());
         let offering = offering.await.unwrap().uuid;
 
-        let image = CreateImageRequest {
-            name: name(),
-            url: recipe.image.0,
-            size_bytes: recipe.image.1,
-            ..Default::default()
-        };
-        let image = result(
-            ImageClient::new(mesh.clone())
-                .create_image(image)
-                .await
-                .unwrap(),
-        );
-        let image = image.await.unwrap().uuid;
+        let backup_storage = backup_storage(mesh, sftp, data_directory).await;
+        let image = image(mesh, &backup_storage, recipe.image.as_deref()).await;
 
         let storages = PrimaryStorageClient::new(mesh.clone());
         let storage = CreatePrimaryStorageRequest {
@@ -169,6 +228,7 @@ impl Ready {
         .await
         .unwrap();
         Self {
+            backup_storage,
             site,
             offering,
             image,
@@ -193,7 +253,8 @@ impl Ready {
 impl Cloud {
     /// Makes everything that virtual machines on so many hosts need.
     pub async fn ready(&self, hosts: usize) -> Ready {
-        Ready::at(&self.mesh(), self.site(hosts).await).await
+        let (mesh, site) = (self.mesh(), self.site(hosts).await);
+        Ready::at(&mesh, site, (&self.sftp, &self.data_directory())).await
     }
 
     /// Creates a virtual machine and waits until it runs.

@@ -1,28 +1,37 @@
-//! Fetches images: over HTTP, or from the host's own files.
+//! Fetches images from backup storages, over SFTP.
 
-use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write as _, path::Path};
 
-use bytes::Bytes;
 use ring::digest::{Context, Digest, SHA256};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
 };
 
 use crate::KvmError;
+use cairn_agent_protocol::SftpFile;
+use cairn_sftp::{BLOCK, Connection, Endpoint, InvalidHostKey, SshKey};
 
-/// How long a server may keep silent. The whole has no limit but the command's.
-const SILENCE: Duration = Duration::from_secs(30);
-const BLOCK: usize = 1 << 18;
-
-/// Writes what is at the address to a file; gives its size and its SHA-256 in hex.
-pub(super) async fn fetch(url: &str, to: &Path) -> Result<(u64, String), KvmError> {
-    let mut source = Source::open(url).await?;
+/// Writes a file of a server to one of the host; gives its size and its SHA-256 in hex. The key
+/// that the server asks for is in memory only, and gone when this returns.
+pub(super) async fn fetch(source: &SftpFile, to: &Path) -> Result<(u64, String), KvmError> {
+    let host_key = source.host_key.parse();
+    let host_key = host_key.map_err(|error: InvalidHostKey| {
+        KvmError::Invalid(format!("the host key of {} {error}", source.address))
+    })?;
+    let endpoint = Endpoint {
+        address: source.address.clone(),
+        username: source.username.clone(),
+        // Never learned here: a host takes the server that the node knows.
+        host_key: Some(host_key),
+    };
+    let key = SshKey::from_openssh(source.private_key.reveal())?;
+    let connection = Connection::open(&endpoint, &key).await?;
+    let mut reader = connection.read(&source.path).await?;
     let failed = || KvmError::file(to);
     let mut file = File::create(to).await.map_err(failed())?;
     let (mut size, mut digest) = (0, Context::new(&SHA256));
-    while let Some(bytes) = source.next(url).await? {
+    while let Some(bytes) = reader.next().await? {
         size += bytes.len() as u64;
         digest.update(&bytes);
         file.write_all(&bytes).await.map_err(failed())?;
@@ -34,80 +43,15 @@ pub(super) async fn fetch(url: &str, to: &Path) -> Result<(u64, String), KvmErro
 
 /// The SHA-256 of a file, in hex.
 pub(super) async fn digest_of(path: &Path) -> Result<String, KvmError> {
-    let url = path.display().to_string();
-    let file = File::open(path).await.map_err(KvmError::file(path))?;
-    let (mut source, mut digest) = (Source::File(file), Context::new(&SHA256));
-    while let Some(bytes) = source.next(&url).await? {
-        digest.update(&bytes);
-    }
-    Ok(hex(&digest.finish()))
-}
-
-enum Source {
-    Http(reqwest::Response),
-    File(File),
-}
-
-impl Source {
-    async fn open(url: &str) -> Result<Self, KvmError> {
-        match url.split_once("://") {
-            Some(("file", path)) => {
-                let path = super::checked(path)?;
-                let file = File::open(path).await.map_err(KvmError::file(path))?;
-                Ok(Self::File(file))
-            }
-            Some(("http" | "https", _)) => {
-                let failed = failed(url);
-                let response = client()?.get(url).send().await.map_err(failed)?;
-                let response = response.error_for_status().map_err(failed)?;
-                Ok(Self::Http(response))
-            }
-            _ => Err(KvmError::Invalid(format!(
-                "`{url}` does not begin with http://, https:// or file://"
-            ))),
+    let failed = || KvmError::file(path);
+    let mut file = File::open(path).await.map_err(failed())?;
+    let (mut block, mut digest) = (vec![0; BLOCK], Context::new(&SHA256));
+    loop {
+        match file.read(&mut block).await.map_err(failed())? {
+            0 => return Ok(hex(&digest.finish())),
+            length => digest.update(&block[..length]),
         }
     }
-
-    async fn next(&mut self, url: &str) -> Result<Option<Bytes>, KvmError> {
-        match self {
-            Self::Http(response) => response.chunk().await.map_err(failed(url)),
-            Self::File(file) => {
-                let mut block = Vec::with_capacity(BLOCK);
-                file.take(BLOCK as u64)
-                    .read_to_end(&mut block)
-                    .await
-                    .map_err(KvmError::file(url))?;
-                Ok((!block.is_empty()).then(|| block.into()))
-            }
-        }
-    }
-}
-
-fn failed(url: &str) -> impl Fn(reqwest::Error) -> KvmError + Copy {
-    move |cause| KvmError::Fetch {
-        url: url.to_owned(),
-        // The address is in our own words already.
-        cause: cause.without_url(),
-    }
-}
-
-/// Trusts whom the host's operating system trusts: images come from anywhere.
-fn client() -> Result<reqwest::Client, KvmError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_platform_verifier())
-        .map_err(KvmError::Client)?
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .connect_timeout(SILENCE)
-        .read_timeout(SILENCE)
-        .build()
-        .map_err(|cause| KvmError::Fetch {
-            url: "anything".to_owned(),
-            cause,
-        })
 }
 
 fn hex(digest: &Digest) -> String {

@@ -1,9 +1,8 @@
-//! Pools in folders of their own, with the real qemu-img.
+//! Pools in folders of their own, with the real qemu-img and a server in this process.
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
+use cairn_agent_protocol::{Secret, SftpFile};
+use cairn_sftp::SshKey;
+use cairn_testkit::SftpServer;
 
 use super::*;
 
@@ -11,12 +10,18 @@ const MIB: u64 = 1 << 20;
 
 struct Pool {
     folder: tempfile::TempDir,
+    server: SftpServer,
+    key: SshKey,
     storage: Storage,
 }
 
 impl Pool {
-    fn new() -> Self {
+    async fn new() -> Self {
+        let (server, key) = (SftpServer::start().await, SshKey::generate().unwrap());
+        server.authorize(key.public());
         Self {
+            server,
+            key,
             folder: tempfile::tempdir().unwrap(),
             storage: Storage {
                 programs: Programs::default(),
@@ -33,11 +38,23 @@ impl Pool {
         run.await.unwrap();
     }
 
-    async fn cache(&self, from: &str, sha256: Option<&str>) -> Result<ImageFacts, KvmError> {
+    /// Puts a file on the server.
+    fn serve(&self, file: &str) -> SftpFile {
+        std::fs::copy(file, self.server.root().join("image")).unwrap();
+        SftpFile {
+            address: self.server.address(),
+            username: "cairn".to_owned(),
+            host_key: self.server.host_key().to_owned(),
+            private_key: Secret::new(self.key.secret().unwrap()),
+            path: "/image".to_owned(),
+        }
+    }
+
+    async fn cache(&self, from: &SftpFile, sha256: &str) -> Result<ImageFacts, KvmError> {
         let command = CacheImage {
             image: Uuid::from_u128(1),
-            url: from.to_owned(),
-            sha256: sha256.map(str::to_owned),
+            source: from.clone(),
+            sha256: sha256.to_owned(),
             path: self.path("images/1.qcow2"),
         };
         self.storage.cache_image(&command).await
@@ -57,30 +74,26 @@ impl Pool {
 
 #[tokio::test]
 async fn an_image_is_whole_or_absent() {
-    let pool = Pool::new();
+    let pool = Pool::new().await;
     let space = pool.storage.pool_facts(&pool.path("new")).await.unwrap();
     assert!(space.available_bytes <= space.total_bytes && space.total_bytes > 0);
 
     let source = pool.path("source");
     pool.qemu_img(&["create", "-q", "-f", "qcow2", &source, "1M"])
         .await;
-    let url = format!("file://{source}");
+    let from = pool.serve(&source);
     let sha256 = fetch::digest_of(Path::new(&source)).await.unwrap();
     let wrong = "00".repeat(32);
-    let error = pool.cache(&url, Some(&wrong)).await.unwrap_err();
+    let error = pool.cache(&from, &wrong).await.unwrap_err();
     assert!(error.to_string().contains(&sha256), "{error}");
     assert!(pool.files().is_empty(), "{:?}", pool.files());
 
-    let facts = pool
-        .cache(&url, Some(&sha256.to_uppercase()))
-        .await
-        .unwrap();
+    let facts = pool.cache(&from, &sha256.to_uppercase()).await.unwrap();
     assert_eq!(facts.size_bytes, std::fs::metadata(&source).unwrap().len());
-    std::fs::remove_file(&source).unwrap();
+    std::fs::remove_file(pool.server.root().join("image")).unwrap();
     // There already, so that nothing is fetched; with another content, it would be.
-    assert_eq!(pool.cache(&url, Some(&sha256)).await.unwrap(), facts);
-    assert_eq!(pool.cache(&url, None).await.unwrap(), facts);
-    assert!(pool.cache(&url, Some(&wrong)).await.is_err());
+    assert_eq!(pool.cache(&from, &sha256).await.unwrap(), facts);
+    assert!(pool.cache(&from, &wrong).await.is_err());
     assert_eq!(pool.files(), ["1.qcow2"]);
 
     let delete = DeleteImage {
@@ -94,7 +107,7 @@ async fn an_image_is_whole_or_absent() {
 
 #[tokio::test]
 async fn an_image_that_names_other_files_is_refused() {
-    let pool = Pool::new();
+    let pool = Pool::new().await;
     let (base, image) = (pool.path("base"), pool.path("image"));
     pool.qemu_img(&["create", "-q", "-f", "raw", &base, "1M"])
         .await;
@@ -102,56 +115,74 @@ async fn an_image_that_names_other_files_is_refused() {
         "create", "-q", "-f", "qcow2", "-b", &base, "-F", "raw", &image,
     ])
     .await;
-    assert!(pool.cache(&format!("file://{image}"), None).await.is_err());
+    let refused = async || {
+        let digest = fetch::digest_of(Path::new(&image)).await.unwrap();
+        let error = pool.cache(&pool.serve(&image), &digest).await.unwrap_err();
+        assert!(error.to_string().contains("stands on its own"), "{error}");
+    };
+    refused().await;
     let data = format!("data_file={base},data_file_raw=on");
     pool.qemu_img(&["create", "-q", "-f", "qcow2", "-o", &data, &image, "1M"])
         .await;
-    assert!(pool.cache(&format!("file://{image}"), None).await.is_err());
+    refused().await;
     assert!(pool.files().is_empty(), "{:?}", pool.files());
-    for url in [
-        "ftp://host/image",
-        "file://image",
-        "image",
-        "file:///a/../b",
-    ] {
-        let error = pool.cache(url, None).await.unwrap_err();
-        assert!(matches!(error, KvmError::Invalid(_)), "{url}: {error}");
-    }
 }
 
 #[tokio::test]
-async fn an_image_comes_over_http() {
-    let pool = Pool::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = async {
-        for answer in ["200 OK", "404 Not Found"] {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 1024];
-            assert!(stream.read(&mut request).await.unwrap() > 0);
-            let head = format!("HTTP/1.1 {answer}\r\ncontent-length: 512\r\n\r\n");
-            stream.write_all(head.as_bytes()).await.unwrap();
-            stream.write_all(&[7; 512]).await.unwrap();
-        }
+async fn another_server_is_refused_and_no_key_is_shown() {
+    let mut pool = Pool::new().await;
+    let source = pool.path("source");
+    pool.qemu_img(&["create", "-q", "-f", "raw", &source, "1M"])
+        .await;
+    let from = pool.serve(&source);
+    let sha256 = fetch::digest_of(Path::new(&source)).await.unwrap();
+    let other = SshKey::generate().unwrap();
+    let unknown = SftpFile {
+        host_key: other.public().to_owned(),
+        ..from.clone()
     };
-    let url = format!("http://{address}/image");
-    let fetches = async {
-        let facts = pool.cache(&url, None).await.unwrap();
-        assert_eq!(facts.size_bytes, 512);
-        let error = pool.cache(&url, Some("00")).await.unwrap_err();
-        assert!(cairn_types::chain(&error).contains("404"), "{error:?}");
+    let stranger = SftpFile {
+        private_key: Secret::new(other.secret().unwrap()),
+        ..from.clone()
     };
-    tokio::join!(server, fetches);
-    assert_eq!(pool.files(), ["1.qcow2"]);
+    let absent = SftpFile {
+        path: "/nothing".to_owned(),
+        ..from.clone()
+    };
+    let nonsense = SftpFile {
+        private_key: Secret::new("nonsense".to_owned()),
+        ..from.clone()
+    };
+    for (source, part) in [
+        (&unknown, "another host key"),
+        (&stranger, other.public()),
+        (&absent, "there is no /nothing"),
+        (&nonsense, "no private key"),
+    ] {
+        let error = pool.cache(source, &sha256).await.unwrap_err();
+        let text = cairn_types::chain(&error);
+        assert!(text.contains(part), "{part}: {text}");
+        assert!(
+            !text.contains("PRIVATE") && !text.contains("nonsense"),
+            "{text}"
+        );
+        assert!(!format!("{source:?}").contains("PRIVATE"));
+    }
+    pool.server.pause().await;
+    let error = pool.cache(&from, &sha256).await.unwrap_err();
+    let text = cairn_types::chain(&error);
+    assert!(text.contains("cannot be reached"), "{text}");
+    assert!(pool.files().is_empty(), "{:?}", pool.files());
 }
 
 #[tokio::test]
 async fn a_volume_is_made_once() {
-    let pool = Pool::new();
+    let pool = Pool::new().await;
     let source = pool.path("source");
     pool.qemu_img(&["create", "-q", "-f", "raw", &source, "1M"])
         .await;
-    pool.cache(&format!("file://{source}"), None).await.unwrap();
+    let sha256 = fetch::digest_of(Path::new(&source)).await.unwrap();
+    pool.cache(&pool.serve(&source), &sha256).await.unwrap();
     let template = pool.path("images/1.qcow2");
     let mut create = CreateVolume {
         volume: Uuid::from_u128(2),

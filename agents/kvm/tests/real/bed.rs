@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What the tests need, and what has it.
 const INSTALL: &str = "as root: apt-get install --no-install-recommends --allow-downgrades \
     qemu-system-x86 qemu-utils/$(. /etc/os-release; echo $VERSION_CODENAME) iproute2 dnsmasq-base \
-    busybox-static util-linux";
+    busybox-static util-linux openssh-server";
 
 /// Runs a program, which must succeed, and gives what it wrote.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use cairn_agent_protocol::{
     Agent as _, CacheImage, CommandErrorCode, Connect, ConsolePart, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, PoolFacts, ReadConsole, RebootVm, StartVm,
-    StopVm,
+    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, PoolFacts, ReadConsole, RebootVm, Secret,
+    SftpFile, StartVm, StopVm,
 };
 use cairn_kvm::KvmAgent;
-use cairn_testkit::wait_until;
+use cairn_sftp::SshKey;
+use cairn_testkit::{Sshd, wait_until};
 use cairn_types::{HostUuid, Uuid};
 
 use crate::bed::{Bed, context, run, small_vm};
@@ -124,10 +125,22 @@ async fn prepare(bed: &Bed, agent: &KvmAgent) -> [StartVm; 2] {
         interface: "phys0".to_owned(),
     };
     let pool = PoolFacts { path: bed.pool("") };
+    let (sshd, key) = (Sshd::start().await, SshKey::generate().unwrap());
+    sshd.authorize(key.public());
+    let guest = sshd.files().join("guest");
+    std::fs::copy(Bed::image(), &guest).unwrap();
+    let guest = guest.display().to_string();
+    let digest = run("sha256sum", &[&guest]);
     let image = CacheImage {
         image: Uuid::now_v7(),
-        url: format!("file://{}", Bed::image().display()),
-        sha256: None,
+        source: SftpFile {
+            address: sshd.address(),
+            username: sshd.username().to_owned(),
+            host_key: sshd.host_key().to_owned(),
+            private_key: Secret::new(key.secret().unwrap()),
+            path: guest,
+        },
+        sha256: digest.split(' ').next().unwrap().to_owned(),
         path: bed.pool("images/guest.qcow2"),
     };
     for _ in 0..2 {

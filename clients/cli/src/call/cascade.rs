@@ -80,13 +80,8 @@ fn invoke<'a>(
     fill(&mut request).ok_or_else(unknown)?;
     let key = delete.idempotency_key.as_ref();
     Ok(Invocation {
-        action,
-        request,
-        query: Default::default(),
         idempotency_key: key.map(|key| format!("{key}/{verb}")),
-        no_wait: false,
-        log: Default::default(),
-        cascade: None,
+        ..Invocation::of(action, request)
     })
 }
 

@@ -10,6 +10,7 @@ mod completion;
 mod fake;
 mod log;
 mod names;
+mod uploads;
 
 use std::future::{Future, pending};
 

@@ -32,6 +32,9 @@ struct Choices {
     public_port: u16,
     callback_port: u16,
     host_ports: [u16; 2],
+    /// Of the SFTP server; 0 in a cloud from before there was one.
+    #[serde(default)]
+    sftp_port: u16,
 }
 
 /// A cloud of `up`. Whoever has it is alone with it.
@@ -104,10 +107,15 @@ impl Cloud {
     fn read(directory: &Path, lock: File) -> Result<Self, XtaskError> {
         let path = directory.join("up.json");
         let text = fs::read_to_string(&path).map_err(XtaskError::file(&path))?;
-        let choices: Choices = serde_json::from_str(&text).map_err(|cause| XtaskError::Parse {
+        let parsed = serde_json::from_str(&text).map_err(|cause| XtaskError::Parse {
             what: path.display().to_string(),
             cause: cause.into(),
-        })?;
+        });
+        let mut choices: Choices = parsed?;
+        if choices.sftp_port == 0 {
+            choices.sftp_port = Choices::new(&choices.name)?.sftp_port;
+            write(&path, &to_json(&choices)?)?;
+        }
         let hosts = [1, 2].map(|number| HostPlace {
             name: format!("host-{number}"),
             vm: format!("vm-{number}"),
@@ -137,6 +145,21 @@ impl Cloud {
         (self.choices.public_port, self.choices.callback_port)
     }
 
+    /// The SFTP server's files are beside this and in it: `sshd.toml`, `sshd/host_key`.
+    pub(crate) fn sshd(&self) -> PathBuf {
+        self.directory.join("sshd")
+    }
+
+    /// Where the SFTP server listens.
+    pub(crate) fn sftp_port(&self) -> u16 {
+        self.choices.sftp_port
+    }
+
+    /// What the SFTP server's user sees.
+    pub(crate) fn sftp(&self) -> PathBuf {
+        self.directory.join("sftp")
+    }
+
     /// The node's own directory.
     pub(crate) fn node(&self) -> PathBuf {
         self.directory.join("node")
@@ -161,7 +184,7 @@ impl Cloud {
 impl Choices {
     fn new(name: &str) -> Result<Self, XtaskError> {
         // Held until all are chosen, so that they differ.
-        let held = [PUBLIC, CALLBACK, 0, 0].map(|port| {
+        let held = [PUBLIC, CALLBACK, 0, 0, 0].map(|port| {
             let listen = |port| TcpListener::bind(("127.0.0.1", port));
             let listener = listen(port).or_else(|_| listen(0))?;
             Ok((listener.local_addr()?.port(), listener))
@@ -180,6 +203,7 @@ impl Choices {
             public_port: ports[0],
             callback_port: ports[1],
             host_ports: [ports[2], ports[3]],
+            sftp_port: ports[4],
         })
     }
 }
@@ -278,8 +302,9 @@ mod tests {
         let choices = Choices::new("cairn").unwrap();
         let [one, two] = choices.host_ports;
         let mut ports = vec![choices.public_port, choices.callback_port, one, two];
+        ports.push(choices.sftp_port);
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 4);
+        assert_eq!(ports.len(), 5);
     }
 }

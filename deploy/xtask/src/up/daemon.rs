@@ -1,4 +1,4 @@
-//! Programs that go on without us: the node and the agents. Each has its configuration, its log
+//! Programs that go on without us: the node, the agents, the SFTP server. Each has its configuration, its log
 //! and its number beside the folder it works in.
 
 use std::{
@@ -29,11 +29,12 @@ pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// A program that goes on without us.
 pub(crate) struct Daemon {
-    program: PathBuf,
-    words: &'static [&'static str],
+    pub(crate) program: PathBuf,
+    /// The last one says that its configuration follows.
+    pub(crate) words: &'static [&'static str],
     /// `<data>/node`: its files are `node.toml`, `node.log`, `node.pid`.
-    place: PathBuf,
-    config: String,
+    pub(crate) place: PathBuf,
+    pub(crate) config: String,
 }
 
 impl Daemon {
@@ -42,7 +43,7 @@ impl Daemon {
     }
 
     /// Has it run, with this program and this configuration. `serves` looks whether it does.
-    fn ensure(
+    pub(crate) fn ensure(
         &self,
         mut serves: impl FnMut() -> Result<(), XtaskError>,
     ) -> Result<Done, XtaskError> {
@@ -90,7 +91,7 @@ impl Daemon {
         // It becomes the program, so the number is the program's.
         let mut command = command("setsid", &[]);
         command.arg(&self.program).args(self.words);
-        command.arg("--config").arg(config);
+        command.arg(config);
         command.env("PATH", path());
         command.stdout(out.map_err(XtaskError::file(&log))?);
         command.stderr(err.map_err(XtaskError::file(&log))?);
@@ -124,7 +125,7 @@ pub(crate) fn node(cloud: &Cloud, programs: &Programs, api: &Api) -> Result<Done
     let (public, callback) = cloud.ports();
     let daemon = Daemon {
         program: programs.node(),
-        words: &[],
+        words: &["--config"],
         place: cloud.node(),
         config: format!(
             "data_directory = '{}'\n\n[public]\nlisten = '127.0.0.1:{public}'\n\n\
@@ -148,7 +149,7 @@ pub(crate) fn agent(
     let uuid = api.expect("host", &host.name)?;
     let daemon = Daemon {
         program: programs.agent(),
-        words: &["run"],
+        words: &["run", "--config"],
         place: host.directory.clone(),
         config: format!(
             "directory = '{}'\nlisten = '127.0.0.1:{}'\nhost = '{}'\naccelerator = '{}'\n\
@@ -165,14 +166,18 @@ pub(crate) fn agent(
         ),
     };
     let port = host.port;
-    // Not by a connection: somebody else may listen there.
-    daemon.ensure(|| match running(&host.directory) {
+    daemon.ensure(|| listens(&host.directory, port))
+}
+
+/// Whether the program at a place listens there. Not by a connection: somebody else may.
+pub(crate) fn listens(place: &Path, port: u16) -> Result<(), XtaskError> {
+    match running(place) {
         Some(process) if process.listens_on(port) => Ok(()),
         _ => {
             let text = format!("it does not listen on 127.0.0.1:{port}");
             Err(XtaskError::Refused(text))
         }
-    })
+    }
 }
 
 fn last_lines(log: &Path) -> String {

@@ -21,7 +21,7 @@ const GRACE_SECS: &str = "10";
 const VM_LIMIT_SECS: u32 = 40;
 
 /// What may run for a cloud, by how the names of programs begin.
-const PROGRAMS: [&str; 4] = ["cairn-node", "cairn-kvm", "qemu-", "dnsmasq"];
+const PROGRAMS: [&str; 5] = ["cairn-node", "cairn-kvm", "qemu-", "dnsmasq", "sshd"];
 
 /// Takes the cloud down.
 pub(crate) fn down(options: &DownOptions) -> Result<(), XtaskError> {
@@ -59,6 +59,7 @@ fn stop(cloud: &Cloud, steps: &mut Steps) -> Result<(), XtaskError> {
         steps.run(&name, agent)?;
     }
     steps.run("node", || end(running(&cloud.node()), STOP_LIMIT))?;
+    steps.run("SFTP server", || end(running(&cloud.sshd()), STOP_LIMIT))?;
     steps.run("what else runs", || end(processes(cloud), Duration::ZERO))?;
     steps.run("network namespaces", || delete_namespaces(cloud))?;
     steps.run("anything left", || {

@@ -1,7 +1,7 @@
 //! The cloud's programs and the guests' image, and how programs of the system are run.
 
 use std::{
-    env, fs, io,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::SystemTime,
@@ -98,20 +98,6 @@ pub(crate) fn sha256(path: &Path) -> Result<String, XtaskError> {
     let line = hear(command("sha256sum", &["--"]).arg(path))?;
     let digest = line.split(' ').next().unwrap_or_default();
     Ok(digest.to_owned())
-}
-
-/// The size of an image's disk, in bytes.
-pub(crate) fn virtual_size(path: &Path) -> Result<u64, XtaskError> {
-    let text = hear(command("qemu-img", &["info", "--output=json"]).arg(path))?;
-    let info: serde_json::Value =
-        serde_json::from_str(&text).map_err(|cause| XtaskError::Parse {
-            what: "the answer of `qemu-img info`".to_owned(),
-            cause: cause.into(),
-        })?;
-    info["virtual-size"].as_u64().ok_or_else(|| {
-        let cause = io::Error::new(io::ErrorKind::InvalidData, "it has no virtual size");
-        XtaskError::file(path)(cause)
-    })
 }
 
 /// A program of the system, also of the folders that not everybody's path has.

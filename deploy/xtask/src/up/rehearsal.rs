@@ -18,8 +18,9 @@ use super::{
 pub(crate) fn rehearse() -> Result<(), XtaskError> {
     let name = format!("cairn-{}", id());
     let options = UpOptions {
-        // Not below TMPDIR, which may be too long for the path of a socket.
-        data_directory: PathBuf::from(format!("/tmp/{name}")),
+        // Not below TMPDIR, which may be too long for the path of a socket, and where others may
+        // write: there sshd confines nobody.
+        data_directory: PathBuf::from(format!("/var/lib/{name}")),
         accelerator: Accelerator::Tcg,
         release: false,
         name,

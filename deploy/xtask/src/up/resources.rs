@@ -9,13 +9,14 @@ use crate::error::XtaskError;
 use super::{
     api::{Api, text},
     cloud::{Cloud, HostPlace},
-    guests, hosts, programs,
+    guests, hosts, programs, sftp,
     steps::{Done, Look, Steps, wait_until},
 };
 
 const ZONE: &str = "zone-1";
 const CLUSTER: &str = "cluster-1";
 const STORAGE: &str = "local";
+const BACKUP_STORAGE: &str = "sftp";
 const IMAGE: &str = "guest";
 const OFFERING: &str = "small";
 /// Of the L2 network, the L3 network and the range of addresses.
@@ -51,7 +52,7 @@ impl<'a> Made<'a> {
         self.create(steps, "host", &host.name, &more).map(drop)
     }
 
-    /// The storage, the image and the offering.
+    /// The storages, the image and the offering.
     pub(crate) fn storage(&mut self, steps: &mut Steps, cloud: &Cloud) -> Result<(), XtaskError> {
         let zone = self.uuid("zone")?;
         let pool = cloud.pool().display().to_string();
@@ -59,14 +60,41 @@ impl<'a> Made<'a> {
         let storage = self.create(steps, "primary-storage", STORAGE, &more)?;
         self.attach(steps, "primary-storage", "primaryStorageUuid", &storage)?;
 
+        let (key, path) = sftp::seen(cloud);
+        let (key, address) = (format!("@{}", key.display()), Self::sftp(cloud));
+        let more = [
+            "--type",
+            "Sftp",
+            "--address",
+            &address,
+            "--username",
+            "root",
+        ];
+        let more = [&more[..], &["--path", &path, "--host-key", &key]].concat();
+        let backup = self.create(steps, "backup-storage", BACKUP_STORAGE, &more)?;
+
         let file = cloud.image();
-        let (sha256, size) = (programs::sha256(&file)?, programs::virtual_size(&file)?);
-        let (url, size) = (format!("file://{}", file.display()), size.to_string());
-        let more = ["--url", &url, "--sha256", &sha256, "--size-bytes", &size];
+        let (sha256, url) = (
+            programs::sha256(&file)?,
+            format!("file://{}", file.display()),
+        );
+        let more = [
+            "--url",
+            &url,
+            "--sha256",
+            &sha256,
+            "--backup-storage-uuid",
+            &backup,
+        ];
         self.create(steps, "image", IMAGE, &more)?;
         let more = ["--cpu-count", "1", "--memory-bytes", "128MiB"];
         self.create(steps, "instance-offering", OFFERING, &more)
             .map(drop)
+    }
+
+    /// Where the SFTP server is.
+    fn sftp(cloud: &Cloud) -> String {
+        format!("127.0.0.1:{}", cloud.sftp_port())
     }
 
     /// The networks and their addresses.
@@ -129,7 +157,7 @@ impl<'a> Made<'a> {
         println!();
         for (noun, row) in &self.rows {
             let more = match *noun {
-                "host" => text(row, "address").to_owned(),
+                "host" | "backup-storage" => text(row, "address").to_owned(),
                 "vm-instance" => guests::address(self.api, text(row, "uuid"))?,
                 "image" => cloud.image().display().to_string(),
                 "primary-storage" => cloud.pool().display().to_string(),

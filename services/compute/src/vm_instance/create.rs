@@ -17,7 +17,10 @@ use cairn_proto::{
 
 use super::{
     Vms,
-    devices::{AllocateNic, AllocatePrimaryStorage, AllocateVolume, CacheImage, root_volume},
+    devices::{
+        AllocateNic, AllocatePrimaryStorage, AllocateVolume, CacheImage, SelectBackupStorage,
+        root_volume,
+    },
     hypervisor::CreateOnHypervisor,
     instantiation::{InstantiatePost, InstantiatePre},
     placement::AllocateHost,
@@ -36,6 +39,7 @@ impl Create {
         let vms = || Arc::clone(vms);
         let flow = Flow::builder("create-vm-instance")
             .step(AllocateHost(vms()))
+            .step(SelectBackupStorage(vms()))
             .step(AllocatePrimaryStorage(vms()))
             .step(CacheImage(vms()))
             .step(AllocateVolume(vms()))

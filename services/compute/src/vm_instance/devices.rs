@@ -15,7 +15,7 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::{
             AllocateVolumeRequest, CacheImageRequest, InstantiateVolumeRequest,
-            ReleaseVolumeRequest,
+            ReleaseVolumeRequest, SelectBackupStorageRequest, SelectBackupStorageResponse,
         },
         v1alpha1::{GetVolumeRequest, Volume},
     },
@@ -27,11 +27,40 @@ use super::{Vms, placement::as_fault};
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const REQUEST: &str = "cairn.compute.v1alpha1.CreateVmInstanceRequest";
 pub(super) const VOLUME: &str = "cairn.storage.v1alpha1.Volume";
+const SELECTED: &str = "cairn.storage.internal.v1alpha1.SelectBackupStorageResponse";
 pub(super) const NICS: &str = "cairn.network.internal.v1alpha1.ListNicsResponse";
 
 /// The uuid of something that an operation makes.
 fn made(cx: &StepContext<'_>, what: &str) -> String {
     TaskUuid::of_step(cx.operation().uuid(), what, "uuid").to_string()
+}
+
+/// Finds out from where the host gets the image.
+pub(super) struct SelectBackupStorage(pub(super) Arc<Vms>);
+
+#[async_trait]
+impl Step for SelectBackupStorage {
+    fn name(&self) -> &'static str {
+        "select-backup-storage"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[VM]
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        &[SELECTED]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let vm: VmInstance = cx.get()?;
+        let request = SelectBackupStorageRequest {
+            image_uuid: vm.image_uuid,
+            host_uuid: vm.host_uuid.unwrap_or_default(),
+        };
+        let selected = self.0.storages.select_backup_storage(request).await;
+        Ok(Outcome::provide(&selected.map_err(as_fault)?))
+    }
 }
 
 /// Reserves the space of the root volume.
@@ -94,12 +123,18 @@ impl Step for CacheImage {
         "cache-image"
     }
 
+    fn needs(&self) -> &'static [&'static str] {
+        &[SELECTED]
+    }
+
     fn outside(&self) -> bool {
         true
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let selected: SelectBackupStorageResponse = cx.get()?;
         let request = CacheImageRequest {
+            backup_storage_uuid: selected.backup_storage_uuid,
             volume_uuid: made(cx, "root-volume"),
             task_uuid: cx.task().to_string(),
             operation_uuid: cx.operation().uuid().to_string(),

@@ -15,11 +15,15 @@ use cairn_proto::{
 };
 use cairn_query_service::QueryApi;
 use cairn_resource::Resources;
+use cairn_sftp::SshKey;
 use cairn_storage_service::Storage;
 use cairn_store::{Migration, Store};
 use cairn_tls::Ca;
 
 use crate::{Config, ServiceName};
+
+/// The pause between two looks at the backup storages.
+const BACKUP_STORAGES: Duration = Duration::from_secs(30);
 
 /// The migrations of every service, in the order in which they are applied. All of them, also
 /// those of services that this node does not run: the database is one.
@@ -42,13 +46,14 @@ pub(super) struct Parts<'a> {
     pub(super) mesh: &'a LocalMesh,
     pub(super) agents: &'a Agents,
     pub(super) ca: &'a Arc<Ca>,
+    pub(super) ssh_key: &'a SshKey,
     pub(super) callback_addresses: &'a [String],
 }
 
 pub(super) struct Areas {
     pub(super) compute: Compute,
     network: Network,
-    storage: Storage,
+    pub(super) storage: Storage,
     cascades: Cascades,
 }
 
@@ -81,6 +86,9 @@ impl Areas {
                 mesh: mesh(),
                 agents: agents(),
                 token,
+                ssh_key: parts.ssh_key.clone(),
+                private: config.data_directory.get_ref().clone(),
+                watch: BACKUP_STORAGES,
             }),
             cascades: Cascades::new(store(), mesh()),
         }
@@ -90,7 +98,7 @@ impl Areas {
     /// it accepted before its configuration changed must end.
     pub(super) fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations)?;
-        let operations = self.storage.register(self.network.register(operations));
+        let operations = self.storage.register(self.network.register(operations))?;
         Ok(self.cascades.register(operations))
     }
 

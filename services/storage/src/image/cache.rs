@@ -24,6 +24,8 @@ const DELETE_LIMIT: Duration = Duration::from_secs(60);
 impl Area {
     /// Brings the image of a volume to where the volume is going to be, and returns its file.
     ///
+    /// `from` is the backup storage that was selected; empty if none was.
+    ///
     /// Many may want the same image on the same host at once: there each has a task of its own,
     /// one runs at a time, and those after the first find the file.
     pub(crate) async fn cache_image(
@@ -31,6 +33,7 @@ impl Area {
         volume: &Volume,
         task: TaskUuid,
         operation: OperationUuid,
+        from: &str,
     ) -> Result<String, Fault> {
         if let Some(cache) = of_volume(&self.store, volume).await? {
             return Ok(cache.install_path);
@@ -42,13 +45,28 @@ impl Area {
         let storage = self.store.get::<PrimaryStorage>(uuid).await?;
         let storage = storage.ok_or_else(|| Fault::not_found(PrimaryStorage::NOUN, uuid))?;
         let host = volume::host_of(self, volume).await?;
+        if from.is_empty() {
+            let message = format!(
+                "image {} is in no cache of primary-storage {}, and its backup storage {} cannot \
+                 be used",
+                image.uuid, storage.uuid, image.backup_storage_uuid
+            );
+            return Err(Fault::new(ErrorCode::WrongState, message).on(Image::NOUN, &image.uuid));
+        }
+        let from = self.backup_storage(from).await?;
 
         let path = format!("{}/images/{}.qcow2", storage.path, image.uuid);
         let resource = stored_uuid(&image.uuid)?;
         let command = agent::CacheImage {
             image: resource,
-            url: image.url.clone(),
-            sha256: Some(image.sha256.clone()).filter(|sha256| !sha256.is_empty()),
+            source: agent::SftpFile {
+                address: from.address.clone(),
+                username: from.username.clone(),
+                host_key: from.host_key.clone(),
+                private_key: self.private_key()?,
+                path: image.install_path.clone(),
+            },
+            sha256: image.sha256.clone(),
             path: path.clone(),
         };
         let task = Task {
@@ -77,6 +95,12 @@ impl Area {
         noted.await?;
         ack.committed();
         Ok(path)
+    }
+
+    /// For an agent, over mutual TLS.
+    fn private_key(&self) -> Result<agent::Secret, Fault> {
+        let secret = self.ssh_key.secret().map_err(|error| Fault::of(&error))?;
+        Ok(agent::Secret::new(secret))
     }
 
     /// Deletes the files of caches whose rows are gone. A host that does not answer keeps them:

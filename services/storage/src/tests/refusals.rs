@@ -66,18 +66,17 @@ async fn wrong_fields_are_named(database: Database) {
     let create = CreateImageRequest {
         name: "debian".to_owned(),
         url: "https://images.example/debian.qcow2".to_owned(),
-        size_bytes: 1 << 20,
         sha256: "AB".repeat(32),
+        backup_storage_uuid: uuid(),
         ..CreateImageRequest::default()
     };
-    let made = ended(fixture.images.create_image(create.clone()))
-        .await
-        .unwrap();
-    assert_eq!(made.sha256, "ab".repeat(32));
+    let fault = ended(fixture.images.create_image(create.clone())).await;
+    let fields = fault.unwrap_err().fields;
+    assert_eq!(fields[0].0, "backup_storage_uuid");
     for size_bytes in [(1 << 20) - 1, (16 << 40) + 1] {
         let wrong = CreateImageRequest {
             url: "ftp://images.example/debian.qcow2".to_owned(),
-            size_bytes,
+            size_bytes: Some(size_bytes),
             sha256: "ab".to_owned(),
             ..create.clone()
         };

@@ -129,6 +129,7 @@ async fn the_agent_is_asked_to_delete_only_what_it_may_have_made(database: Datab
         volume_uuid: told.uuid.clone(),
         task_uuid: uuid(),
         operation_uuid: uuid(),
+        backup_storage_uuid: String::new(),
     };
     // It is there, so nobody is asked.
     let cached = fixture.internal.cache_image(request).await.unwrap();

@@ -4,7 +4,7 @@ use cairn_proto::{
     compute::v1alpha1::ResourceState,
     fault::Fault,
     meta::Resource,
-    storage::v1alpha1::{Image, Volume, VolumeStatus, VolumeType},
+    storage::v1alpha1::{Image, ImageStatus, Volume, VolumeStatus, VolumeType},
 };
 use cairn_resource::now;
 use cairn_store::Tx;
@@ -62,9 +62,15 @@ async fn allocate(tx: &mut Tx, asked: Allocation) -> Result<Volume, Fault> {
 /// The image, if new volumes may be made from it.
 pub(crate) fn image_for_use(image: Option<Image>, uuid: &str) -> Result<Image, Fault> {
     let image = image.ok_or_else(|| Fault::not_found(Image::NOUN, uuid))?;
-    if image.state() == ResourceState::Enabled {
+    let message = if image.status() != ImageStatus::Ready {
+        format!(
+            "image {uuid} is {:?}; wait until it is Ready",
+            image.status()
+        )
+    } else if image.state() != ResourceState::Enabled {
+        format!("image {uuid} is disabled; enable it, or take another one")
+    } else {
         return Ok(image);
-    }
-    let message = format!("image {uuid} is disabled; enable it, or take another one");
+    };
     Err(Fault::new(ErrorCode::WrongState, message).on(Image::NOUN, uuid))
 }

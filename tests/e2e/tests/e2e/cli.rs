@@ -3,6 +3,7 @@
 use cairn_cli::{Environment, Terminal, run};
 use cairn_e2e::Cloud;
 
+/// What a command did.
 pub(crate) struct Ran {
     pub(crate) code: u8,
     pub(crate) out: String,

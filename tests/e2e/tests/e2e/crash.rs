@@ -18,8 +18,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = env!("CARGO_BIN_EXE_held-node");
 
 /// The steps of a creation, and whether the first commit about a step is an intent.
-const CREATION: [&str; 8] = [
+const CREATION: [&str; 9] = [
     "allocate-host",
+    "select-backup-storage",
     "allocate-primary-storage",
     "cache-image",
     "allocate-volume",

@@ -1,6 +1,7 @@
 //! Whole nodes and agents, from the outside.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod backup_storages;
 mod bad_input;
 mod cascade;
 mod cli;
@@ -11,8 +12,12 @@ mod database;
 mod dhcp;
 mod failures;
 mod hosts;
+mod image_crash;
+mod images;
 mod metrics;
+mod openssh;
 mod own_type;
 mod security;
 mod trace;
+mod uploads;
 mod vm;

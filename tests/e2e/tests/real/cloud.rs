@@ -19,7 +19,7 @@ use cairn_proto::{
     network::v1alpha1::{QueryVmNicRequest, VmNicClient},
     query::v1alpha1::{Condition, Operator, Query},
 };
-use cairn_testkit::wait_until;
+use cairn_testkit::{SftpServer, wait_until};
 use cairn_types::Uuid;
 use tempfile::TempDir;
 
@@ -35,6 +35,8 @@ pub(crate) const MEMORY: u64 = 128 << 20;
 
 pub(crate) struct RealCloud {
     node: Option<HeldNode>,
+    /// Where images are kept, as long as it lives.
+    _sftp: SftpServer,
     pub(crate) hosts: Vec<RealHost>,
     pub(crate) ready: Ready,
     mesh: Mesh,
@@ -86,13 +88,16 @@ impl RealCloud {
         }
         let recipe = Recipe {
             memory: MEMORY,
-            image: (format!("file://{}", image().display()), 256 << 20),
+            image: Some(image()),
             pool: pool.display().to_string(),
             addresses: ["10.77.0.10", "10.77.0.99", "10.77.0.1"],
         };
-        let ready = Ready::by(&mesh, site, recipe).await;
+        let sftp = SftpServer::start().await;
+        let place = (&sftp, &*directory.path().join("node"));
+        let ready = Ready::by(&mesh, site, recipe, place).await;
         Self {
             node: Some(node),
+            _sftp: sftp,
             hosts: added,
             ready,
             mesh,

@@ -8,17 +8,24 @@ use cairn_proto::{
     },
     query::v1alpha1::QueryRequest,
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
+        AttachPrimaryStorageToClusterRequest, BackupStorageType, CompleteImageUploadRequest,
+        CreateBackupStorageRequest, CreateImageRequest, CreatePrimaryStorageRequest,
+        UpdateBackupStorageRequest, UploadImageChunkRequest,
     },
 };
 
 use super::{Case, MISSING, case};
 
 pub(super) fn cases() -> Vec<Case> {
-    [networks(), ranges(), storages(), cascades()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        networks(),
+        ranges(),
+        storages(),
+        backup_storages(),
+        uploads(),
+        cascades(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn name() -> String {
@@ -125,6 +132,7 @@ fn storages() -> Vec<Case> {
         url: url.to_owned(),
         size_bytes,
         sha256: sha256.to_owned(),
+        backup_storage_uuid: uuid(),
         ..Default::default()
     };
     vec![
@@ -132,9 +140,113 @@ fn storages() -> Vec<Case> {
         case(storage("pool", 1), "path", ""),
         case(storage("/pool", 1), "zone_uuid", "there is no zone"),
         case(attach, "cluster_uuid", "is missing"),
-        case(image("ftp://x/y", 1 << 30, ""), "url", "http"),
-        case(image("file:///x", 1, ""), "size_bytes", "give 1048576 to"),
-        case(image("file:///x", 1 << 30, "abc"), "sha256", "64"),
+        case(image("ftp://x/y", None, ""), "url", "http"),
+        case(
+            image("file:///x", Some(1), ""),
+            "size_bytes",
+            "give 1048576 to",
+        ),
+        case(image("file:///x", Some(1 << 30), "abc"), "sha256", "64"),
+        case(image("", None, &"ab".repeat(32)), "sha256", "at a URL"),
+        case(
+            image("file:///x", None, ""),
+            "backup_storage_uuid",
+            "there is no backup-storage",
+        ),
+    ]
+}
+
+fn backup_storages() -> Vec<Case> {
+    let storage = || CreateBackupStorageRequest {
+        name: name(),
+        r#type: BackupStorageType::Sftp.into(),
+        address: "127.0.0.1:22".to_owned(),
+        username: "cairn".to_owned(),
+        path: "/srv/cairn".to_owned(),
+        ..Default::default()
+    };
+    let wrong = |change: fn(&mut CreateBackupStorageRequest)| {
+        let mut request = storage();
+        change(&mut request);
+        request
+    };
+    let update = |change: fn(&mut UpdateBackupStorageRequest)| {
+        let mut request = UpdateBackupStorageRequest {
+            uuid: uuid(),
+            ..Default::default()
+        };
+        change(&mut request);
+        request
+    };
+    vec![
+        case(wrong(|it| it.r#type = 0), "type", "Sftp"),
+        case(wrong(|it| it.address.clear()), "address", "host:port"),
+        case(
+            wrong(|it| it.address = "images".into()),
+            "address",
+            "host:port",
+        ),
+        case(wrong(|it| it.username.clear()), "username", "is missing"),
+        case(wrong(|it| it.username = "a b".into()), "username", "a user"),
+        case(
+            wrong(|it| it.path = "srv".into()),
+            "path",
+            "an absolute path",
+        ),
+        case(wrong(|it| it.path = "/".into()), "path", "root"),
+        case(
+            wrong(|it| it.host_key = "key".into()),
+            "host_key",
+            "SHA256:",
+        ),
+        case(
+            update(|it| it.address = Some(":1".into())),
+            "address",
+            "host:port",
+        ),
+        case(
+            update(|it| it.username = Some(String::new())),
+            "username",
+            "is missing",
+        ),
+        case(
+            update(|it| it.host_key = Some("x".into())),
+            "host_key",
+            "SHA256:",
+        ),
+        case(
+            update(|it| it.state = Some(7)),
+            "state",
+            "Enabled, Disabled",
+        ),
+    ]
+}
+
+fn uploads() -> Vec<Case> {
+    let chunk = UploadImageChunkRequest {
+        uuid: uuid(),
+        offset: 0,
+        data: vec![0; (1 << 20) + 1].into(),
+    };
+    let far = UploadImageChunkRequest {
+        offset: u64::MAX,
+        data: Vec::new().into(),
+        ..chunk.clone()
+    };
+    let complete = |file_size_bytes, sha256: &str| CompleteImageUploadRequest {
+        uuid: uuid(),
+        file_size_bytes,
+        sha256: sha256.to_owned(),
+    };
+    vec![
+        case(chunk, "data", "give 0 to 1048576"),
+        case(far, "offset", "give 0 to"),
+        case(
+            complete(0, &"ab".repeat(32)),
+            "file_size_bytes",
+            "give 1 to",
+        ),
+        case(complete(1, ""), "sha256", "64"),
     ]
 }
 

@@ -1,0 +1,227 @@
+//! The files of a server, as its protocol asks for them.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use russh_sftp::{
+    extensions::Statvfs,
+    protocol::{
+        Attrs, Data, ExtendedReply, FileAttributes, Handle, OpenFlags, Packet, Status, StatusCode,
+        Version,
+    },
+    server::Handler,
+};
+
+use super::{Refusal, Shared};
+
+/// What a server without a limit says that it has.
+const SPACE: u64 = 1 << 40;
+
+/// The open files of a connection.
+pub(super) struct Files {
+    shared: Arc<Shared>,
+    open: HashMap<String, File>,
+    last: u64,
+    /// The connection is cut, though not everybody knows yet.
+    cut: bool,
+}
+
+impl Files {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            open: HashMap::new(),
+            last: 0,
+            cut: false,
+        }
+    }
+
+    fn file(&self, handle: &str) -> Result<&File, StatusCode> {
+        self.open.get(handle).ok_or(StatusCode::Failure)
+    }
+}
+
+fn code(error: &io::Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::NotFound => StatusCode::NoSuchFile,
+        ErrorKind::PermissionDenied => StatusCode::PermissionDenied,
+        _ => StatusCode::Failure,
+    }
+}
+
+fn done(id: u32, result: io::Result<()>) -> Result<Status, StatusCode> {
+    result.map_err(|error| code(&error))?;
+    Ok(Status {
+        id,
+        status_code: StatusCode::Ok,
+        error_message: "Ok".to_owned(),
+        language_tag: "en".to_owned(),
+    })
+}
+
+impl Handler for Files {
+    type Error = StatusCode;
+
+    fn unimplemented(&self) -> StatusCode {
+        StatusCode::OpUnsupported
+    }
+
+    async fn init(&mut self, _: u32, _: HashMap<String, String>) -> Result<Version, StatusCode> {
+        let mut version = Version::new();
+        let mut offer = |name: &str, number: &str| {
+            version
+                .extensions
+                .insert(name.to_owned(), number.to_owned())
+        };
+        offer(russh_sftp::extensions::STATVFS, "2");
+        offer(russh_sftp::extensions::FSYNC, "1");
+        Ok(version)
+    }
+
+    async fn open(
+        &mut self,
+        id: u32,
+        path: String,
+        flags: OpenFlags,
+        _: FileAttributes,
+    ) -> Result<Handle, StatusCode> {
+        let mut options = OpenOptions::new();
+        options
+            .read(flags.contains(OpenFlags::READ))
+            .write(flags.contains(OpenFlags::WRITE))
+            .create(flags.contains(OpenFlags::CREATE))
+            .truncate(flags.contains(OpenFlags::TRUNCATE));
+        let file = options.open(self.shared.on_disk(&path));
+        let file = file.map_err(|error| code(&error))?;
+        self.last += 1;
+        let handle = self.last.to_string();
+        self.open.insert(handle.clone(), file);
+        Ok(Handle { id, handle })
+    }
+
+    async fn close(&mut self, id: u32, handle: String) -> Result<Status, StatusCode> {
+        self.open.remove(&handle);
+        done(id, Ok(()))
+    }
+
+    async fn read(
+        &mut self,
+        id: u32,
+        handle: String,
+        offset: u64,
+        len: u32,
+    ) -> Result<Data, StatusCode> {
+        let mut data = vec![0; len.min(1 << 18) as usize];
+        let read = self.file(&handle)?.read_at(&mut data, offset);
+        data.truncate(read.map_err(|error| code(&error))?);
+        if data.is_empty() {
+            return Err(StatusCode::Eof);
+        }
+        Ok(Data { id, data })
+    }
+
+    async fn write(
+        &mut self,
+        id: u32,
+        handle: String,
+        offset: u64,
+        data: Vec<u8>,
+    ) -> Result<Status, StatusCode> {
+        if self.cut {
+            return Err(StatusCode::Failure);
+        }
+        if let Err(refusal) = self.shared.take(data.len() as u64) {
+            self.cut = refusal == Refusal::Cut;
+            return Err(StatusCode::Failure);
+        }
+        done(id, self.file(&handle)?.write_all_at(&data, offset))
+    }
+
+    async fn lstat(&mut self, id: u32, path: String) -> Result<Attrs, StatusCode> {
+        self.stat(id, path).await
+    }
+
+    async fn stat(&mut self, id: u32, path: String) -> Result<Attrs, StatusCode> {
+        let metadata = fs::metadata(self.shared.on_disk(&path));
+        let attrs = (&metadata.map_err(|error| code(&error))?).into();
+        Ok(Attrs { id, attrs })
+    }
+
+    async fn fstat(&mut self, id: u32, handle: String) -> Result<Attrs, StatusCode> {
+        let metadata = self.file(&handle)?.metadata();
+        let attrs = (&metadata.map_err(|error| code(&error))?).into();
+        Ok(Attrs { id, attrs })
+    }
+
+    async fn setstat(
+        &mut self,
+        id: u32,
+        path: String,
+        attributes: FileAttributes,
+    ) -> Result<Status, StatusCode> {
+        let size = attributes.size.ok_or(StatusCode::OpUnsupported)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.shared.on_disk(&path));
+        done(id, file.and_then(|file| file.set_len(size)))
+    }
+
+    async fn remove(&mut self, id: u32, path: String) -> Result<Status, StatusCode> {
+        done(id, fs::remove_file(self.shared.on_disk(&path)))
+    }
+
+    async fn mkdir(
+        &mut self,
+        id: u32,
+        path: String,
+        _: FileAttributes,
+    ) -> Result<Status, StatusCode> {
+        done(id, fs::create_dir(self.shared.on_disk(&path)))
+    }
+
+    async fn rename(&mut self, id: u32, from: String, to: String) -> Result<Status, StatusCode> {
+        let (from, to) = (self.shared.on_disk(&from), self.shared.on_disk(&to));
+        // As OpenSSH does: what is there is not replaced.
+        let free = match to.exists() {
+            true => Err(io::Error::from(ErrorKind::AlreadyExists)),
+            false => Ok(()),
+        };
+        done(id, free.and_then(|()| fs::rename(from, to)))
+    }
+
+    async fn extended(
+        &mut self,
+        id: u32,
+        request: String,
+        _: Vec<u8>,
+    ) -> Result<Packet, StatusCode> {
+        match request.as_str() {
+            russh_sftp::extensions::FSYNC => Ok(done(id, Ok(()))?.into()),
+            russh_sftp::extensions::STATVFS => {
+                let left = self.shared.space();
+                let space = Statvfs {
+                    block_size: 1,
+                    fragment_size: 1,
+                    blocks: SPACE,
+                    blocks_free: left.min(SPACE),
+                    blocks_avail: left.min(SPACE),
+                    inodes: 1 << 20,
+                    inodes_free: 1 << 20,
+                    inodes_avail: 1 << 20,
+                    fs_id: 1,
+                    flags: 0,
+                    name_max: 255,
+                };
+                let data = russh_sftp::ser::to_bytes(&space).map_err(|_| StatusCode::Failure)?;
+                let data = data.to_vec();
+                Ok(ExtendedReply { id, data }.into())
+            }
+            _ => Err(StatusCode::OpUnsupported),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Deleting: the file on the backup storage, then the rows, then the copies on hosts.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_proto::{
+    call::{Method, Rpc as _},
+    crud::{Check, Keyed as _},
+    fault::Fault,
+    meta::Resource,
+    storage::v1alpha1::{DeleteImageRequest, DeleteImageResponse, Image, ImageCache, ImageStatus},
+};
+use cairn_store::Tx;
+use cairn_types::ErrorCode;
+
+use super::{IMAGE, enter, load};
+use crate::Area;
+
+const REQUEST: &str = "cairn.storage.v1alpha1.DeleteImageRequest";
+
+pub(super) struct Delete {
+    flow: Flow,
+    area: Arc<Area>,
+}
+
+impl Delete {
+    pub(super) fn new(area: &Arc<Area>) -> Result<Self, FlowError> {
+        let area = Arc::clone(area);
+        let flow = Flow::builder("delete-image")
+            .step(EnterDeleting)
+            .step(DeleteFile(Arc::clone(&area)))
+            .build(&[REQUEST])?;
+        Ok(Self { flow, area })
+    }
+}
+
+#[async_trait]
+impl Handler for Delete {
+    type Request = DeleteImageRequest;
+    type Response = DeleteImageResponse;
+    type Spec = DeleteImageRequest;
+    const METHOD: &'static Method = DeleteImageRequest::METHOD;
+
+    fn check(&self, request: &DeleteImageRequest) -> Result<DeleteImageRequest, Fault> {
+        let mut check = Check::default();
+        request.check(&mut check);
+        check.finish()?;
+        Ok(request.clone())
+    }
+
+    fn queue(&self, request: &DeleteImageRequest) -> Queue {
+        Queue::serial(Image::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<DeleteImageRequest>,
+    ) -> Result<Ended<Image>, Fault> {
+        // Listed before the rows go: afterwards nothing says where the files are.
+        let values = vec![request.key().into()];
+        let caches = self.area.store.list("image_uuid = ?", values).await?;
+        let deleted = self.flow.run(cx, Bag::of(&*request), |tx, bag| {
+            let image = bag.get::<Image>();
+            Box::pin(async move {
+                let image = image.unwrap_or_default();
+                let sql = "DELETE FROM image_cache WHERE image_uuid = ?";
+                tx.execute(sql, vec![(&image.uuid).into()]).await?;
+                unused(tx, &image.uuid).await?;
+                tx.delete::<Image>(&image.uuid).await?;
+                Ok(image)
+            })
+        });
+        let ended = deleted.await?;
+        self.area.delete_cached(cx.uuid(), caches).await;
+        Ok(ended)
+    }
+}
+
+/// From now on nothing is made from it.
+struct EnterDeleting;
+
+#[async_trait]
+impl Step for EnterDeleting {
+    fn name(&self) -> &'static str {
+        "enter-deleting"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[REQUEST]
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        &[IMAGE]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let request: DeleteImageRequest = cx.get()?;
+        Ok(Outcome::rows(move |tx| {
+            let uuid = request.uuid.clone();
+            Box::pin(async move {
+                let before = load(tx, &uuid).await?;
+                unused(tx, &uuid).await?;
+                enter(tx, &mut before.clone(), ImageStatus::Deleting).await?;
+                // As it was, for who has to restore it.
+                Ok(Bag::of(&before))
+            })
+        }))
+    }
+
+    async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        // The row changed in one commit with the outcome: without it there is nothing to undo.
+        let Some(before) = cx.find::<Image>() else {
+            return Ok(Outcome::none());
+        };
+        Ok(Outcome::rows(move |tx| {
+            let before = before.clone();
+            Box::pin(async move {
+                let mut image = load(tx, &before.uuid).await?;
+                enter(tx, &mut image, before.status()).await?;
+                Ok(Bag::new())
+            })
+        }))
+    }
+}
+
+/// Removes the file from the backup storage. If that fails, the image is as it was; should the
+/// file be gone all the same, because the server's answer was lost, another deletion ends it.
+struct DeleteFile(Arc<Area>);
+
+#[async_trait]
+impl Step for DeleteFile {
+    fn name(&self) -> &'static str {
+        "delete-file"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[IMAGE]
+    }
+
+    fn outside(&self) -> bool {
+        true
+    }
+
+    fn skip(&self, bag: &Bag) -> bool {
+        bag.get::<Image>()
+            .is_some_and(|image| image.backup_storage_uuid.is_empty())
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let image: Image = cx.get()?;
+        let storage = self.0.backup_storage(&image.backup_storage_uuid).await?;
+        // A piece that is being written would make the file again.
+        let upload = self.0.uploads.turn(&image.uuid).await;
+        self.0.remove_image(&storage, &image.uuid).await?;
+        upload.end();
+        Ok(Outcome::none())
+    }
+}
+
+/// That nothing refers to an image but the copies of it, which go with it.
+async fn unused(tx: &mut Tx, uuid: &str) -> Result<(), Fault> {
+    let mut referrers = tx.referrers(Image::NOUN, uuid).await?;
+    referrers.retain(|(noun, _)| noun != ImageCache::NOUN);
+    if referrers.is_empty() {
+        return Ok(());
+    }
+    let who = referrers
+        .iter()
+        .map(|(noun, count)| format!("{count} {noun}"));
+    let who: Vec<_> = who.collect();
+    let message = format!(
+        "image {uuid} is in use by {}; delete that first",
+        who.join(", ")
+    );
+    Err(Fault::new(ErrorCode::InUse, message).on(Image::NOUN, uuid))
+}

@@ -1,0 +1,76 @@
+//! The pieces of one upload are written one at a time, over a connection that stays.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cairn_sftp::Connection;
+use tokio::sync::OwnedMutexGuard;
+
+/// An upload without a piece for so long gives its connection up.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The uploads under way.
+#[derive(Default)]
+pub(crate) struct Uploads(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Upload>>>>);
+
+/// What is kept of an upload from one piece to the next.
+#[derive(Default)]
+pub(crate) struct Upload {
+    pub(super) connection: Option<Connection>,
+    used: Option<Instant>,
+}
+
+/// The turn of one piece, or of who ends the upload.
+pub(crate) struct Turn(OwnedMutexGuard<Upload>);
+
+impl Uploads {
+    /// Waits until nobody else writes to the file of that image.
+    pub(crate) async fn turn(&self, image: &str) -> Turn {
+        let upload = Arc::clone(self.lock().entry(image.to_owned()).or_default());
+        let mut turn = Turn(upload.lock_owned().await);
+        turn.0.used = Some(Instant::now());
+        turn
+    }
+
+    /// Gives up the connections of those that have not been used for a while.
+    pub(crate) fn tidy(&self) {
+        self.lock().retain(|_, upload| {
+            // Whoever waits for its turn holds it too.
+            let alone = Arc::strong_count(upload) == 1;
+            let idle = upload
+                .try_lock()
+                .is_ok_and(|upload| upload.used.is_none_or(|used| used.elapsed() >= IDLE));
+            !(alone && idle)
+        });
+    }
+
+    /// Nobody panics while holding it; if someone did, the map would still be whole.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<Upload>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Ends the turn, and the connection with it.
+    pub(crate) fn end(mut self) {
+        self.0.connection = None;
+        self.0.used = None;
+    }
+}
+
+impl std::ops::Deref for Turn {
+    type Target = Upload;
+
+    fn deref(&self) -> &Upload {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Upload {
+        &mut self.0
+    }
+}
