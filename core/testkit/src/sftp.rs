@@ -278,6 +278,8 @@ impl Shared {
 
     /// Takes what is to be written from what may be.
     fn take(&self, bytes: u64) -> Result<(), Refusal> {
+        // Of two at once that find no room, only one cuts.
+        let mut cut_when_full = lock(&self.cut_when_full);
         let less = |left: u64| left.checked_sub(bytes);
         let taken = self
             .left
@@ -285,7 +287,7 @@ impl Shared {
         if taken.is_ok() {
             return Ok(());
         }
-        if !std::mem::take(&mut *lock(&self.cut_when_full)) {
+        if !std::mem::take(&mut *cut_when_full) {
             return Err(Refusal::Full);
         }
         self.left.store(u64::MAX, Ordering::SeqCst);

@@ -54,6 +54,9 @@ pub(super) enum End {
     Done,
     /// It is to be run again with savepoints: nothing is wrong.
     Again,
+    /// Nothing is written, since there is such a row. Another write may have made it after this one
+    /// looked; who looks again sees it.
+    Doubted,
     /// Nothing is written, for a reason that may be gone at the next try.
     Retry(StoreError),
     /// Nothing is written, or nobody can say.
@@ -188,6 +191,9 @@ impl Session {
         }
         match failure.harm {
             Harm::Statement if keep || self.went_on => End::Again,
+            Harm::Statement if matches!(failure.error, StoreError::AlreadyExists { .. }) => {
+                End::Doubted
+            }
             Harm::Statement => End::Done,
             Harm::Conflict | Harm::Connection => End::Retry(failure.error),
             Harm::Transaction => End::Fail(failure.error),

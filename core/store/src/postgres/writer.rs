@@ -64,7 +64,7 @@ pub(crate) async fn run(
 
 /// Runs a write until it is committed, or has an error of its own.
 async fn perform(tx: &mut Tx, job: &mut dyn Job, beside: &RwLock<()>) -> Result<(), StoreError> {
-    let (mut tries, mut careful) = (1, false);
+    let (mut tries, mut careful, mut doubted) = (1, false, false);
     loop {
         let (shared, alone) = match tries {
             ..=TRIES_BESIDE => (Some(beside.read().await), None),
@@ -75,6 +75,8 @@ async fn perform(tx: &mut Tx, job: &mut dyn Job, beside: &RwLock<()>) -> Result<
         match end? {
             End::Done => return Ok(()),
             End::Again => careful = true,
+            End::Doubted if doubted => return Ok(()),
+            End::Doubted => doubted = true,
             End::Retry(_) if tries < TRIES => {
                 sleep(jitter(PAUSE * 2_u32.pow(tries - 1))).await;
                 tries += 1;

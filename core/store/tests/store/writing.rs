@@ -17,7 +17,10 @@ on_both_databases!(
     a_row_lives_from_insert_to_delete,
     those_who_refer_are_counted_by_noun,
 );
-on_both_databases!(multi_thread: no_increment_of_200_writers_is_lost);
+on_both_databases!(
+    multi_thread: no_increment_of_200_writers_is_lost,
+    who_looks_before_it_inserts_meets_nobody,
+);
 
 async fn add_one(tx: &mut Tx) -> Result<i64, StoreError> {
     let rows = tx.rows("SELECT value FROM counter", Vec::new()).await?;
@@ -68,6 +71,27 @@ async fn no_increment_of_200_writers_is_lost(database: Database) {
     seen.sort_unstable();
     assert_eq!(seen, (1..=200).collect::<Vec<_>>());
     assert_eq!(count(&store).await, 200);
+}
+
+/// That another one inserted what was not there is seen by all who looked before.
+async fn who_looks_before_it_inserts_meets_nobody(database: Database) {
+    let store = built_in(database).await;
+    let unless_there = || {
+        store.write(|tx| {
+            Box::pin(async move {
+                if tx.get::<Zone>("a").await?.is_none() {
+                    tx.insert(&zone("a")).await?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        })
+    };
+    for outcome in join_all((0..64).map(|_| unless_there())).await {
+        outcome.unwrap();
+    }
+    let again = store.write(|tx| Box::pin(async move { tx.insert(&zone("a")).await }));
+    let again: Result<(), StoreError> = again.await;
+    assert!(matches!(again, Err(StoreError::AlreadyExists { .. })));
 }
 
 /// On one thread, all of a `join_all` wait before the writer gets its turn: they are one batch.

@@ -265,7 +265,7 @@ fn cascades() -> Vec<Case> {
         case(
             plan("castle", MISSING),
             "resource_type",
-            "give one of cascade-plan, cluster",
+            "give one of backup-storage, cascade-plan",
         ),
         case(plan("zone", "east"), "resource_uuid", "is not a uuid"),
         case(get, "limit", "give 0 to 10000"),
