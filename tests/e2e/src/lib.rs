@@ -6,11 +6,13 @@
     reason = "a test says what it expects by failing"
 )]
 
+mod cascade;
 mod cloud;
 mod process;
 mod ready;
 mod remote;
 
+pub use cascade::{cascade, execute_plan, plan};
 pub use cloud::{Cloud, Site, create_host, enroll_host, host_in};
 pub use process::{Held, HeldNode};
 pub use ready::{IMAGES, Ready, Recipe, VM_MEMORY, backup_storage, backup_storage_request, qcow2};

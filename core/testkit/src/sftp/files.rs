@@ -27,8 +27,6 @@ pub(super) struct Files {
     shared: Arc<Shared>,
     open: HashMap<String, File>,
     last: u64,
-    /// The connection is cut, though not everybody knows yet.
-    cut: bool,
 }
 
 impl Files {
@@ -37,7 +35,6 @@ impl Files {
             shared,
             open: HashMap::new(),
             last: 0,
-            cut: false,
         }
     }
 
@@ -132,12 +129,11 @@ impl Handler for Files {
         offset: u64,
         data: Vec<u8>,
     ) -> Result<Status, StatusCode> {
-        if self.cut {
-            return Err(StatusCode::Failure);
-        }
-        if let Err(refusal) = self.shared.take(data.len() as u64) {
-            self.cut = refusal == Refusal::Cut;
-            return Err(StatusCode::Failure);
+        match self.shared.take(data.len() as u64) {
+            Ok(()) => {}
+            Err(Refusal::Full) => return Err(StatusCode::Failure),
+            // Its answer would be on the line before the cut.
+            Err(Refusal::Cut) => std::future::pending().await,
         }
         done(id, self.file(&handle)?.write_all_at(&data, offset))
     }

@@ -6,8 +6,8 @@ use cairn_agent_protocol::CommandErrorCode;
 use cairn_e2e::{Cloud, HeldNode, Ready};
 use cairn_proto::{
     cascade::v1alpha1::{
-        CascadeAction, CascadePlan, CascadePlanClient, CascadePlanState, CreateCascadePlanRequest,
-        ExecuteCascadePlanRequest, GetCascadePlanRequest, GetCascadePlanResponse,
+        CascadeAction, CascadePlan, CascadePlanClient, CascadePlanState, ExecuteCascadePlanRequest,
+        GetCascadePlanRequest, GetCascadePlanResponse,
     },
     compute::v1alpha1::{
         ClusterClient, CreateClusterRequest, DeleteHostRequest, DeleteVmInstanceRequest,
@@ -45,27 +45,11 @@ const IN_A_ZONE: [&str; 14] = [
 ];
 
 async fn plan(cloud: &Cloud, noun: &str, uuid: &str) -> Result<GetCascadePlanResponse, Fault> {
-    let plans = CascadePlanClient::new(cloud.mesh());
-    let request = CreateCascadePlanRequest {
-        resource_type: noun.to_owned(),
-        resource_uuid: uuid.to_owned(),
-        ..Default::default()
-    };
-    let made = async { result(plans.create_cascade_plan(request).await?).await };
-    let made = made.await.map_err(|status| Fault::from_status(&status))?;
-    let request = GetCascadePlanRequest {
-        uuid: made.uuid,
-        ..Default::default()
-    };
-    Ok(plans.get_cascade_plan(request).await.unwrap())
+    cairn_e2e::plan(&cloud.mesh(), noun, uuid).await
 }
 
 async fn execute(cloud: &Cloud, plan: &GetCascadePlanResponse) -> Result<CascadePlan, Fault> {
-    let plans = CascadePlanClient::new(cloud.mesh());
-    let uuid = plan.cascade_plan.clone().unwrap().uuid;
-    let request = ExecuteCascadePlanRequest { uuid };
-    let ended = async { result(plans.execute_cascade_plan(request).await?).await };
-    ended.await.map_err(|status| Fault::from_status(&status))
+    cairn_e2e::execute_plan(&cloud.mesh(), plan).await
 }
 
 /// The plan as it is now.

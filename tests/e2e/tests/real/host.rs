@@ -141,6 +141,20 @@ impl RealHost {
         (number("vms"), number("disk/volumes"))
     }
 
+    /// What is left of what a cloud has on a host: processes, interfaces, files.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let processes = self.namespace.processes().into_iter();
+        let mut left: Vec<_> = processes.map(|(_, words)| words).collect();
+        left.extend(self.namespace.links("tap"));
+        left.extend(self.namespace.links("br"));
+        for folder in ["vms", "disk/volumes", "disk/images"] {
+            let folder = self.directory.join(folder);
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| entry.path().display().to_string()));
+        }
+        left
+    }
+
     /// What the agent logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("agent.log")).unwrap()

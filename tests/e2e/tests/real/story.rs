@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cairn_e2e::cascade;
 use cairn_proto::compute::v1alpha1::{HostStatus, VmInstanceState as State};
 use cairn_testkit::wait_until;
 use tokio::join;
@@ -128,13 +129,16 @@ async fn a_guest_powers_itself_off(cloud: &RealCloud, one: &Guest) {
     cloud.seen(&one.vm, State::Stopped).await;
 }
 
-async fn all_is_deleted(cloud: &RealCloud, guests: [&Guest; 2]) {
-    for guest in guests {
-        cloud.delete(&guest.vm).await;
-    }
-    cloud.assert_books(&[0, 0]).await;
+async fn all_is_deleted(cloud: &RealCloud, [one, two]: [&Guest; 2]) {
+    cloud.delete(&one.vm).await;
+    cloud.assert_books(&[0, 1]).await;
+    assert_eq!(cloud.hosts[0].files(), (0, 0));
+    // The other one runs when the zone goes, with all that is in it.
+    two.wrote(&cloud.hosts[1], "GUEST BOOT", 1).await;
+    let zone = &cloud.ready.site.zone;
+    cascade(&cloud.mesh(), "zone", zone).await.unwrap();
     for host in &cloud.hosts {
-        assert_eq!(host.files(), (0, 0));
+        assert_eq!(host.left(), Vec::<String>::new());
     }
 }
 
