@@ -8,6 +8,8 @@ use crate::{
     fake::{Fake, Step},
 };
 
+const IMAGE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
 fn accepted() -> Step {
     Step::Send(json!({"accepted": {"operationUuid": "o1", "resourceUuid": "i1"}}))
 }
@@ -26,7 +28,7 @@ async fn upload(fake: &Fake, content: &[u8]) -> Ran {
     std::fs::write(&path, content).unwrap();
     cairn(
         fake,
-        &format!("image upload i1 --json --file {}", path.display()),
+        &format!("image upload {IMAGE} --json --file {}", path.display()),
     )
     .await
 }
@@ -87,8 +89,8 @@ async fn an_upload_that_ends_early_says_how_it_goes_on() {
     assert_eq!(ran.code, 1, "{ran:?}");
     for part in [
         "no space",
-        "cairn image upload i1 --file ",
-        "cairn image delete i1",
+        &format!("cairn image upload {IMAGE} --file "),
+        &format!("cairn image delete {IMAGE}"),
     ] {
         assert!(ran.err.contains(part), "{part} is not in {}", ran.err);
     }
