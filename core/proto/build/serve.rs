@@ -1,5 +1,6 @@
-//! The server's side of a service whose rpcs are all of the standard kinds: operations, get and
-//! query. Such a service needs no code of its own: `Standard` implements tonic's trait for it.
+//! The server's side of a service whose rpcs are of the standard kinds: operations, get and query.
+//! Such a service needs no code of its own: `Standard` implements tonic's trait for it. What a
+//! service has besides, if it is unary, is a trait of its own, and the rest stays as it is.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,8 @@ use crate::{
     traits::{is_operation_response, is_resource},
 };
 
-/// The implementation, or nothing if the service has an rpc of another kind.
+/// The implementation, with a trait for rpcs of other kinds; nothing if none of its rpcs is
+/// standard, or it streams something else.
 pub(crate) fn code(
     service: &Service,
     full_name: &str,
@@ -25,15 +27,43 @@ pub(crate) fn code(
         .strip_suffix("Service")
         .ok_or("a service's name ends in Service")?;
     let module = snake(&service.name);
-    let mut body = String::new();
-    for (index, (method, described)) in service.methods.iter().zip(descriptor.methods()).enumerate()
-    {
-        let Some(kind) = kind(&described) else {
-            return Ok(String::new());
-        };
+    let kinds: Vec<_> = descriptor.methods().map(|method| kind(&method)).collect();
+    let is_standard = kinds.iter().any(Option::is_some);
+    let mut others = descriptor
+        .methods()
+        .zip(&kinds)
+        .filter(|(_, kind)| kind.is_none());
+    if !is_standard || others.any(|(method, _)| method.is_server_streaming()) {
+        return Ok(String::new());
+    }
+    let own_trait = format!("{short}OwnRpcs");
+    let (bound, standard) = match kinds.contains(&None) {
+        true => (own_trait.as_str(), "self.0.standard()"),
+        false => ("crate::serve::Serve", "&self.0"),
+    };
+    let (mut body, mut own) = (String::new(), String::new());
+    for (index, method) in service.methods.iter().enumerate() {
         let (name, input, output) = (&method.name, &method.input_type, &method.output_type);
-        let (returns, code) = match kind {
-            Kind::Operation => {
+        let (returns, code) = match &kinds[index] {
+            None => {
+                let doc = method
+                    .comments
+                    .leading
+                    .join("\n")
+                    .trim()
+                    .replace('\n', "\n    /// ");
+                writeln!(
+                    own,
+                    "    /// {doc}\n    async fn {name}(&self, request: {input}) -> \
+                     std::result::Result<{output}, tonic::Status>;"
+                )
+                .map_err(|e| e.to_string())?;
+                (
+                    output.clone(),
+                    format!("{own_trait}::{name}(&self.0, request.into_inner()).await?"),
+                )
+            }
+            Some(Kind::Operation) => {
                 writeln!(
                     body,
                     "    type {}Stream = tonic::codegen::BoxStream<{output}>;",
@@ -43,20 +73,20 @@ pub(crate) fn code(
                 (
                     format!("Self::{}Stream", method.proto_name),
                     format!(
-                        "self.0.operate(&{short}Client::METHODS[{index}], request.into_inner()).await?"
+                        "crate::serve::Serve::operate({standard}, &{short}Client::METHODS[{index}], request.into_inner()).await?"
                     ),
                 )
             }
-            Kind::Get { field } => (
+            Some(Kind::Get { field }) => (
                 output.clone(),
                 format!(
-                    "{output} {{ {field}: Some(self.0.get(&request.into_inner().uuid).await?) }}"
+                    "{output} {{ {field}: Some(crate::serve::Serve::get({standard}, &request.into_inner().uuid).await?) }}"
                 ),
             ),
-            Kind::Query { field } => (
+            Some(Kind::Query { field }) => (
                 output.clone(),
                 format!(
-                    "{{ let (found, total) = self.0.query(request.into_inner().query.unwrap_or_default()).await?; \
+                    "{{ let (found, total) = crate::serve::Serve::query({standard}, request.into_inner().query.unwrap_or_default()).await?; \
                      {output} {{ {field}: found, total }} }}"
                 ),
             ),
@@ -69,13 +99,22 @@ pub(crate) fn code(
         )
         .map_err(|e| e.to_string())?;
     }
+    let name = &service.name;
+    let own = match own.as_str() {
+        "" => own,
+        rpcs => format!(
+            "/// What [`{name}`]({module}_server::{name}) has beside the standard rpcs; the rest of it \
+             follows.\n\
+             #[tonic::async_trait]\npub trait {own_trait}: crate::serve::OverStandard {{\n{rpcs}}}\n"
+        ),
+    };
     Ok(format!(
-        "#[tonic::async_trait]\n\
-         impl<S: crate::serve::Serve> {module}_server::{} for crate::serve::Standard<S> {{\n{body}}}\n",
-        service.name
+        "{own}#[tonic::async_trait]\n\
+         impl<S: {bound}> {module}_server::{name} for crate::serve::Standard<S> {{\n{body}}}\n"
     ))
 }
 
+#[derive(PartialEq)]
 enum Kind {
     Operation,
     Get { field: String },

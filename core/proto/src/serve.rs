@@ -1,5 +1,6 @@
-//! Services whose rpcs are all of the standard kinds need no server code: [`Standard`] is one
-//! for any of them, over whatever accepts operations, gets and queries.
+//! Services whose rpcs are of the standard kinds need no server code: [`Standard`] is one for any of
+//! them, over whatever accepts operations, gets and queries. One that has an rpc besides writes that
+//! and nothing else.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -8,9 +9,20 @@ use tonic::Status;
 
 use crate::{call::Method, event::OperationResponse, meta::Resource, query::v1alpha1::Query};
 
-/// Implements tonic's trait of every service whose rpcs are operations, gets and queries.
+/// Implements tonic's trait of every service whose rpcs are operations, gets and queries, or are its
+/// own beside these ([`OverStandard`]).
 #[derive(Debug, Clone)]
 pub struct Standard<S>(pub S);
+
+/// What serves rpcs of its own beside the standard ones: the build writes a trait for those, such as
+/// [`VmInstanceOwnRpcs`](crate::compute::v1alpha1::VmInstanceOwnRpcs).
+pub trait OverStandard: Send + Sync + 'static {
+    /// What stands behind the standard rpcs.
+    type Serve: Serve;
+
+    /// It.
+    fn standard(&self) -> &Self::Serve;
+}
 
 /// What stands behind the standard rpcs.
 #[async_trait]

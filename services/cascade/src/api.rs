@@ -1,24 +1,19 @@
-//! The service on the wire: the standard rpcs, and plans with what they show.
+//! What the service has beside the standard rpcs: plans with what they show.
 
 use std::collections::BTreeMap;
 
 use cairn_proto::{
-    call::Rpc as _,
     cascade::v1alpha1::{
-        CascadeCount, CascadePlan, CreateCascadePlanRequest, CreateCascadePlanResponse,
-        DeleteCascadePlanRequest, DeleteCascadePlanResponse, ExecuteCascadePlanRequest,
-        ExecuteCascadePlanResponse, GetCascadePlanRequest, GetCascadePlanResponse,
-        QueryCascadePlanRequest, QueryCascadePlanResponse,
-        cascade_plan_service_server::CascadePlanService,
+        CascadeCount, CascadePlan, CascadePlanOwnRpcs, GetCascadePlanRequest,
+        GetCascadePlanResponse,
     },
     crud::{Check, Keyed as _},
     fault::Fault,
-    serve::Serve as _,
+    serve::{OverStandard, Serve as _},
 };
 use cairn_resource::Resources;
 use cairn_store::Store;
-use futures::stream::BoxStream;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Status, async_trait};
 
 use crate::rows;
 
@@ -36,8 +31,22 @@ impl Api {
     pub(crate) fn new(store: Store, resources: Resources) -> Self {
         Self { store, resources }
     }
+}
 
-    async fn get(&self, request: GetCascadePlanRequest) -> Result<GetCascadePlanResponse, Status> {
+impl OverStandard for Api {
+    type Serve = Resources;
+
+    fn standard(&self) -> &Resources {
+        &self.resources
+    }
+}
+
+#[async_trait]
+impl CascadePlanOwnRpcs for Api {
+    async fn get_cascade_plan(
+        &self,
+        request: GetCascadePlanRequest,
+    ) -> Result<GetCascadePlanResponse, Status> {
         let mut check = Check::default();
         request.check(&mut check);
         let limit = request.limit.unwrap_or(LIMIT);
@@ -69,60 +78,5 @@ impl Api {
             blockers: content.blockers,
             cascade_plan: Some(plan),
         })
-    }
-}
-
-type Events<M> = BoxStream<'static, Result<M, Status>>;
-
-#[async_trait]
-impl CascadePlanService for Api {
-    type CreateCascadePlanStream = Events<CreateCascadePlanResponse>;
-    type ExecuteCascadePlanStream = Events<ExecuteCascadePlanResponse>;
-    type DeleteCascadePlanStream = Events<DeleteCascadePlanResponse>;
-
-    async fn create_cascade_plan(
-        &self,
-        request: Request<CreateCascadePlanRequest>,
-    ) -> Result<Response<Self::CreateCascadePlanStream>, Status> {
-        let method = CreateCascadePlanRequest::METHOD;
-        let events = self.resources.operate(method, request.into_inner());
-        Ok(Response::new(events.await?))
-    }
-
-    async fn get_cascade_plan(
-        &self,
-        request: Request<GetCascadePlanRequest>,
-    ) -> Result<Response<GetCascadePlanResponse>, Status> {
-        Ok(Response::new(self.get(request.into_inner()).await?))
-    }
-
-    async fn query_cascade_plan(
-        &self,
-        request: Request<QueryCascadePlanRequest>,
-    ) -> Result<Response<QueryCascadePlanResponse>, Status> {
-        let query = request.into_inner().query.unwrap_or_default();
-        let (cascade_plans, total) = self.resources.query(query).await?;
-        Ok(Response::new(QueryCascadePlanResponse {
-            cascade_plans,
-            total,
-        }))
-    }
-
-    async fn execute_cascade_plan(
-        &self,
-        request: Request<ExecuteCascadePlanRequest>,
-    ) -> Result<Response<Self::ExecuteCascadePlanStream>, Status> {
-        let method = ExecuteCascadePlanRequest::METHOD;
-        let events = self.resources.operate(method, request.into_inner());
-        Ok(Response::new(events.await?))
-    }
-
-    async fn delete_cascade_plan(
-        &self,
-        request: Request<DeleteCascadePlanRequest>,
-    ) -> Result<Response<Self::DeleteCascadePlanStream>, Status> {
-        let method = DeleteCascadePlanRequest::METHOD;
-        let events = self.resources.operate(method, request.into_inner());
-        Ok(Response::new(events.await?))
     }
 }

@@ -14,6 +14,7 @@ use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Mesh},
     cascade::v1alpha1::{CascadePlanDispatch, DeleteCascadePlanRequest},
+    serve::Standard,
 };
 use cairn_resource::{Deleting, Resources};
 use cairn_store::{Migration, Store};
@@ -56,6 +57,6 @@ impl Cascades {
     #[must_use]
     pub fn services(&self, resources: &Resources) -> Vec<Arc<dyn Dispatch>> {
         let api = api::Api::new(self.store.clone(), resources.clone());
-        vec![Arc::new(CascadePlanDispatch(Arc::new(api)))]
+        vec![Arc::new(CascadePlanDispatch(Arc::new(Standard(api))))]
     }
 }

@@ -136,10 +136,10 @@ impl Compute {
             Arc::new(ClusterDispatch(standard())),
             Arc::new(HostDispatch(standard())),
             Arc::new(InstanceOfferingDispatch(standard())),
-            Arc::new(VmInstanceDispatch(Arc::new(VmInstances {
+            Arc::new(VmInstanceDispatch(Arc::new(Standard(VmInstances {
                 resources: resources.clone(),
                 vms: Arc::clone(&self.vms),
-            }))),
+            })))),
         ]
     }
 

@@ -136,10 +136,10 @@ impl Storage {
             Arc::new(PrimaryStorageAttachmentDispatch(standard())),
             Arc::new(PrimaryStorageCapacityDispatch(standard())),
             Arc::new(BackupStorageDispatch(standard())),
-            Arc::new(ImageDispatch(Arc::new(ImageApi::new(
+            Arc::new(ImageDispatch(Arc::new(Standard(ImageApi::new(
                 resources.clone(),
                 Arc::clone(&self.0),
-            )))),
+            ))))),
             Arc::new(ImageCacheDispatch(standard())),
             Arc::new(VolumeDispatch(standard())),
             Arc::new(StorageInternalDispatch(Arc::new(Internal(Arc::clone(
