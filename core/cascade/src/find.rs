@@ -7,67 +7,12 @@ use std::{
 };
 
 use cairn_proto::meta::{Catalog, Deletion, Field, OnDelete, ResourceType};
-use cairn_store::{BoxFuture, Row, Store, StoreError, Tx, Value};
+use cairn_store::{Row, StoreError, Tx, Value};
 
 use crate::CascadeError;
 
 /// How many resources one statement asks about.
 const AT_ONCE: usize = 500;
-
-/// Where rows are read: the database as it is, or as a transaction sees it.
-pub trait Reader: Send {
-    /// The resources that are known.
-    fn catalog(&self) -> &Arc<Catalog>;
-    /// Whether the resources of that noun have a table.
-    fn has_table(&self, noun: &str) -> bool;
-    /// The rows of a SELECT.
-    fn rows<'a>(
-        &'a mut self,
-        sql: &'a str,
-        values: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
-}
-
-/// Reads what is committed. Between two statements it may change: what is found is for people to
-/// look at, and found again in the transaction that acts on it.
-#[derive(Debug)]
-pub struct Snapshot<'a>(pub &'a Store);
-
-impl Reader for Snapshot<'_> {
-    fn catalog(&self) -> &Arc<Catalog> {
-        self.0.catalog()
-    }
-
-    fn has_table(&self, noun: &str) -> bool {
-        self.0.has_table(noun)
-    }
-
-    fn rows<'a>(
-        &'a mut self,
-        sql: &'a str,
-        values: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(self.0.rows(sql, values))
-    }
-}
-
-impl Reader for Tx {
-    fn catalog(&self) -> &Arc<Catalog> {
-        Tx::catalog(self)
-    }
-
-    fn has_table(&self, noun: &str) -> bool {
-        Tx::has_table(self, noun)
-    }
-
-    fn rows<'a>(
-        &'a mut self,
-        sql: &'a str,
-        values: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, StoreError>> {
-        Box::pin(Tx::rows(self, sql, values))
-    }
-}
 
 /// A resource that goes.
 #[derive(Debug)]
@@ -129,18 +74,19 @@ impl Found {
     }
 }
 
-/// Finds what has to go with a resource.
+/// Finds what has to go with a resource. In a transaction, also where nothing is written in it: of
+/// rows that were read at different times, some would have lost what they are a part of.
 ///
 /// # Errors
 /// [`CascadeError::NoType`] and [`CascadeError::NoResource`] if there is no such thing, or what the
 /// database says.
-pub async fn find(reader: &mut dyn Reader, noun: &str, uuid: &str) -> Result<Found, CascadeError> {
-    let known = reader.has_table(noun);
-    let resource = reader.catalog().resource(noun).filter(|_| known);
+pub async fn find(tx: &mut Tx, noun: &str, uuid: &str) -> Result<Found, CascadeError> {
+    let known = tx.has_table(noun);
+    let resource = tx.catalog().resource(noun).filter(|_| known);
     let resource = Arc::clone(resource.ok_or_else(|| CascadeError::NoType(noun.to_owned()))?);
     let mut finder = Finder {
-        catalog: Arc::clone(reader.catalog()),
-        reader,
+        catalog: Arc::clone(tx.catalog()),
+        tx,
         nodes: Vec::new(),
         places: HashMap::new(),
         edges: Vec::new(),
@@ -163,7 +109,7 @@ type Wanted = (String, Option<usize>);
 
 struct Finder<'r> {
     catalog: Arc<Catalog>,
-    reader: &'r mut dyn Reader,
+    tx: &'r mut Tx,
     nodes: Vec<Node>,
     places: HashMap<(String, String), usize>,
     edges: Vec<Edge>,
@@ -216,7 +162,7 @@ impl Finder<'_> {
     async fn referrers(&mut self, noun: &str, nodes: &[usize]) -> Result<(), CascadeError> {
         let catalog = Arc::clone(&self.catalog);
         for (resource, field) in catalog.referrers(noun) {
-            if !self.reader.has_table(&resource.name) {
+            if !self.tx.has_table(&resource.name) {
                 continue;
             }
             for nodes in nodes.chunks(AT_ONCE) {
@@ -278,7 +224,7 @@ impl Finder<'_> {
             field = field.name,
             table = resource.table,
         );
-        self.reader.rows(&sql, values).await
+        self.tx.rows(&sql, values).await
     }
 
     /// Adds those that are to be deleted, and of which only the uuid is known. What is not there
@@ -311,7 +257,7 @@ impl Finder<'_> {
     ) -> Result<Vec<(Arc<ResourceType>, Wanted)>, CascadeError> {
         let Some(uuid) = resource
             .field("uuid")
-            .filter(|_| self.reader.has_table(&resource.name))
+            .filter(|_| self.tx.has_table(&resource.name))
         else {
             return Ok(Vec::new());
         };

@@ -6,12 +6,15 @@
 //! rpc to delete is only rows, or a part of something; its rows are deleted here.
 //!
 //! ```no_run
-//! use cairn_cascade::{Snapshot, find};
+//! use cairn_cascade::{CascadeError, find};
 //! use cairn_store::Store;
 //!
-//! # async fn example(store: &Store, zone: &str) -> Result<(), cairn_cascade::CascadeError> {
-//! let found = find(&mut Snapshot(store), "zone", zone).await?;
-//! for item in found.content().items {
+//! # async fn example(store: &Store, zone: String) -> Result<(), CascadeError> {
+//! let found = store.write(move |tx| {
+//!     let zone = zone.clone();
+//!     Box::pin(async move { find(tx, "zone", &zone).await })
+//! });
+//! for item in found.await?.content().items {
 //!     println!("{:1$}{2} {3}", "", 2 * item.depth as usize, item.resource_type, item.name);
 //! }
 //! # Ok(()) }
@@ -30,7 +33,7 @@ mod order;
 mod tree;
 
 pub use error::CascadeError;
-pub use find::{Found, Reader, Snapshot, find};
+pub use find::{Found, find};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use cairn_testkit::{Database, TestStore, on_both_databases, proto_set, tables_of
 use proptest::{collection::vec, prelude::ProptestConfig, prop_assert_eq, test_runner::TestRunner};
 use prost_reflect::{DynamicMessage, Value};
 
-use crate::{CascadeError, Found, Snapshot, find, order::Order, tree::Tree};
+use crate::{CascadeError, Found, order::Order, tree::Tree};
 
 on_both_databases!(what_is_not_there_or_has_no_type_is_refused);
 on_both_databases!(blocking: it_finds_what_the_model_finds_in_an_order_that_fits);
@@ -167,6 +167,14 @@ async fn fill(store: &TestStore, rows: &[Row]) {
     written.await.unwrap();
 }
 
+async fn find(store: &TestStore, noun: &'static str, uuid: String) -> Result<Found, CascadeError> {
+    let found = store.write(move |tx| -> BoxFuture<'_, Result<Found, CascadeError>> {
+        let uuid = uuid.clone();
+        Box::pin(async move { crate::find(tx, noun, &uuid).await })
+    });
+    found.await
+}
+
 /// What goes with the first row, and what stands against it: the rules, said as simply as can be.
 fn model(rows: &[Row]) -> (BTreeMap<String, CascadeAction>, BTreeSet<String>) {
     let mut going = BTreeSet::from([0]);
@@ -311,7 +319,7 @@ fn it_finds_what_the_model_finds_in_an_order_that_fits(database: Database) {
         let rows = rows(drawn);
         let found = runtime.block_on(async {
             fill(&store, &rows).await;
-            find(&mut Snapshot(&store), "site", &uuid(0)).await.unwrap()
+            find(&store, "site", uuid(0)).await.unwrap()
         });
         let (actions, blockers) = model(&rows);
         let content = found.content();
@@ -330,7 +338,7 @@ fn it_finds_what_the_model_finds_in_an_order_that_fits(database: Database) {
 
 async fn what_is_not_there_or_has_no_type_is_refused(database: Database) {
     let store = stock(database).await;
-    let ask = async |noun, uuid| find(&mut Snapshot(&store), noun, uuid).await.map(drop);
+    let ask = async |noun, uuid: &str| find(&store, noun, uuid.to_owned()).await.map(drop);
     let no_type = ask("castle", "u0").await.unwrap_err();
     assert!(matches!(no_type, CascadeError::NoType(_)), "{no_type}");
     // Known, but not in this database.

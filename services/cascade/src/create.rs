@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_cascade::{Snapshot, find};
+use cairn_cascade::find;
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -52,27 +52,25 @@ impl Handler for Create {
         cx: &OperationContext,
         request: Arc<Self::Spec>,
     ) -> Result<Ended<CascadePlan>, Fault> {
-        let (noun, uuid) = (&request.resource_type, &request.resource_uuid);
-        let found = find(&mut Snapshot(cx.store()), noun, uuid).await?;
-        let content = found.content();
-        let mut plan = request.resource();
-        let name = content.items.first().map(|item| item.name.as_str());
-        plan.name = format!("delete {noun} {}", name.unwrap_or_default());
-        plan.account_uuid = cx.account().to_string();
-        plan.item_count = content.items.len() as u64;
-        plan.blocker_count = found.blocker_count() as u64;
-        plan.set_state(CascadePlanState::Planned);
-        let made = now();
-        plan.stamp(made);
-        let made = made.seconds.saturating_mul(1_000_000);
-        let made = Arc::new((plan, content, made));
+        let account = cx.account().to_string();
         cx.finish(move |tx| {
-            let made = Arc::clone(&made);
+            let (request, account) = (Arc::clone(&request), account.clone());
             Box::pin(async move {
-                let (plan, content, now) = &*made;
-                rows::purge(tx, *now).await?;
-                rows::insert(tx, plan, content).await?;
-                Ok(plan.clone())
+                let (noun, uuid) = (&request.resource_type, &request.resource_uuid);
+                let found = find(tx, noun, uuid).await?;
+                let content = found.content();
+                let mut plan = request.resource();
+                let name = content.items.first().map(|item| item.name.as_str());
+                plan.name = format!("delete {noun} {}", name.unwrap_or_default());
+                plan.account_uuid = account;
+                plan.item_count = content.items.len() as u64;
+                plan.blocker_count = found.blocker_count() as u64;
+                plan.set_state(CascadePlanState::Planned);
+                let now = now();
+                plan.stamp(now);
+                rows::purge(tx, now.seconds.saturating_mul(1_000_000)).await?;
+                rows::insert(tx, &plan, &content).await?;
+                Ok(plan)
             })
         })
         .await

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_cascade::{CascadeError, Snapshot, find};
+use cairn_cascade::{CascadeError, find};
 use cairn_operation::{At, Committed, Ended, Handler, OperationContext, Point, Queue, Verdict};
 use cairn_proto::{
     call::{Mesh, Method, Rpc as _},
@@ -109,8 +109,12 @@ impl Handler for Execute {
 
 impl Execute {
     async fn delete(&self, cx: &OperationContext, plan: &CascadePlan) -> Result<(), Fault> {
-        let (noun, uuid) = (&plan.resource_type, &plan.resource_uuid);
-        match find(&mut Snapshot(cx.store()), noun, uuid).await {
+        let (noun, uuid) = (plan.resource_type.clone(), plan.resource_uuid.clone());
+        let found = cx.store().write(move |tx| {
+            let (noun, uuid) = (noun.clone(), uuid.clone());
+            Box::pin(async move { find(tx, &noun, &uuid).await })
+        });
+        match found.await {
             Ok(found) => found.delete(&self.mesh, cx).await,
             // The first one goes last.
             Err(CascadeError::NoResource { .. }) => Ok(()),

@@ -16,7 +16,7 @@ use cairn_proto::{
     },
     event::{Event, OperationResponse as _, result},
     fault::Fault,
-    operation::v1alpha1::{CancelOperationRequest, OperationClient},
+    operation::v1alpha1::{CancelOperationRequest, OperationClient, QueryOperationRequest},
 };
 use cairn_simulator::{Fault as OnHost, FaultEffect, HostState};
 use cairn_testkit::wait_for;
@@ -106,6 +106,17 @@ async fn assert_gone(cloud: &Cloud) {
     for noun in ["image", "instance-offering"] {
         assert_eq!(cloud.count(noun).await, 1, "{noun}");
     }
+}
+
+/// What operations that failed say.
+async fn errors(cloud: &Cloud) -> Vec<String> {
+    let operations = OperationClient::new(cloud.mesh());
+    let request = QueryOperationRequest::default();
+    let found = operations.query_operation(request).await.unwrap();
+    let errors = found.operations.into_iter();
+    errors
+        .filter_map(|operation| operation.error_message)
+        .collect()
 }
 
 /// A cloud with so many virtual machines on two hosts.
@@ -352,7 +363,8 @@ async fn a_cascade_survives_kill_wherever_it_is() {
             (state != CascadePlanState::Executing).then_some(state)
         };
         let state = wait_for("the cascade ends", ended, LIMIT).await;
-        assert_eq!(state, CascadePlanState::Executed, "{place}");
+        let why = errors(&cloud).await;
+        assert_eq!(state, CascadePlanState::Executed, "{place}: {why:?}");
         assert_gone(&cloud).await;
         node.kill().await;
     }
