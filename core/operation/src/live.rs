@@ -30,6 +30,8 @@ const ACCEPTED: u64 = 1;
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) uuid: OperationUuid,
+    /// The rpc, without its package.
+    pub(crate) name: String,
     accepted: Accepted,
     created: i64,
     deadline: Instant,
@@ -60,6 +62,7 @@ impl Live {
         }
         Ok(Self {
             uuid: row::parse(&operation.uuid)?,
+            name: operation.name.clone(),
             accepted: accepted(operation),
             created: time::from_timestamp(operation.create_time),
             deadline: time::instant(time::from_timestamp(operation.deadline)),
