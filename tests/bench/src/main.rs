@@ -11,6 +11,7 @@
 
 mod local_call;
 mod process;
+mod queue;
 mod roles;
 mod startup;
 mod vm_create;
@@ -54,6 +55,12 @@ enum Scenario {
         #[arg(long, default_value_t = 200_000)]
         calls: usize,
     },
+    /// Tasks in work queues: on one key, on 10,000, on as many as there are tasks.
+    Queue {
+        /// How many tasks a round has.
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: usize,
+    },
     /// Runs a node. For this program itself.
     #[command(hide = true)]
     Node { config: PathBuf },
@@ -77,6 +84,7 @@ fn main() {
             database,
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
+        Scenario::Queue { tasks } => runtime.block_on(queue::run(tasks)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),
         Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),
     };

@@ -50,3 +50,19 @@ fn local_call() {
         &["cpu_us_per_call", "plain_fn_cpu_us"],
     );
 }
+
+#[test]
+fn queue() {
+    let keys = [
+        "ns_per_task_hot",
+        "ns_per_task_10k",
+        "ns_per_task_1m",
+        "mutex_ns",
+        "ratio",
+        "bytes_per_task_hot",
+        "bytes_per_task_10k",
+        "bytes_per_task_1m",
+        "idle_bytes_per_key",
+    ];
+    figures(&["queue", "--tasks", "2000"], &keys);
+}

@@ -9,9 +9,11 @@ use cairn_flow::FlowError;
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
-use cairn_operation_service::OperationApi;
+use cairn_operation_service::{OperationApi, QueueApi};
 use cairn_proto::{
-    call::Dispatch, operation::v1alpha1::OperationDispatch, query::v1alpha1::QueryDispatch,
+    call::Dispatch,
+    operation::v1alpha1::{OperationDispatch, QueueDispatch},
+    query::v1alpha1::QueryDispatch,
 };
 use cairn_query_service::QueryApi;
 use cairn_resource::Resources;
@@ -126,6 +128,8 @@ impl Areas {
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+            let api = QueueApi::new(operations.clone());
+            services.push(Arc::new(QueueDispatch(Arc::new(api))));
         }
         if config.runs(ServiceName::Query) {
             let api = QueryApi::new(store.clone());
