@@ -253,7 +253,9 @@ impl Engine<'_> {
         };
         let end = self.state.left_behind(fault, &leaving);
         warn!(error = end.message, "a flow leaves something to a job");
-        let ended = self.insist(vec![entry], None, End::Left(end, leaving)).await?;
+        let ended = self
+            .insist(vec![entry], None, End::Left(end, leaving))
+            .await?;
         ended.ok_or_else(|| {
             FlowError::Log {
                 operation: self.cx.uuid().to_string(),

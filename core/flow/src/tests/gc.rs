@@ -110,7 +110,8 @@ async fn each_attempt_that_fails_is_told_and_comes_later(database: Database) {
     let second = world.jobs().await.remove(0);
     assert_eq!(second.attempts, 1);
     assert_eq!(second.create_time, first.create_time);
-    let due = |job: &GcJob| job.due_time.unwrap().seconds - job.last_operation_time.unwrap().seconds;
+    let due =
+        |job: &GcJob| job.due_time.unwrap().seconds - job.last_operation_time.unwrap().seconds;
     assert!(due(&second) > due(&first), "{first:?} {second:?}");
     world.gc().trigger(&first.uuid).await.unwrap();
     world.assert_nothing_left().await;
@@ -181,9 +182,9 @@ async fn a_job_that_is_given_up_changes_nothing_any_more(database: Database) {
     let gc = world.gc();
     let trying = tokio::spawn(async move { gc.trigger(&uuid.to_string()).await });
     hold.reached().await;
-    let given_up = world.store.write(|tx| {
-        Box::pin(async move { tx.execute("DELETE FROM gc_job", vec![]).await })
-    });
+    let given_up = world
+        .store
+        .write(|tx| Box::pin(async move { tx.execute("DELETE FROM gc_job", vec![]).await }));
     given_up.await.unwrap();
     hold.let_go();
     trying.await.unwrap().unwrap();
