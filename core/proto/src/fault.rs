@@ -179,7 +179,10 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::Unavailable | ErrorCode::AgentUnreachable | ErrorCode::Store => {
             Code::Unavailable
         }
-        ErrorCode::AgentFailed | ErrorCode::StorageFailed | ErrorCode::WaitCycle => Code::Aborted,
+        ErrorCode::AgentFailed
+        | ErrorCode::StorageFailed
+        | ErrorCode::LeftToGc
+        | ErrorCode::WaitCycle => Code::Aborted,
         ErrorCode::Internal => Code::Internal,
     }
 }

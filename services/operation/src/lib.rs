@@ -1,8 +1,9 @@
 //! Operations as a service: show, query, watch, cancel; and the queues that they are in.
 //!
-//! The operations themselves are kept by `cairn_operation`, their steps by `cairn_flow`; here
-//! they are put on the wire.
+//! The operations themselves are kept by `cairn_operation`, their steps and what they leave by
+//! `cairn_flow`; here they are put on the wire.
 
+mod gc_job;
 mod queues;
 
 use cairn_operation::Operations;
@@ -20,6 +21,7 @@ use cairn_types::{InvalidUuid, OperationUuid};
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
 
+pub use gc_job::{GcJobApi, register};
 pub use queues::QueueApi;
 
 /// The operation service of one node.
