@@ -1,32 +1,44 @@
 //! Durable workflows: steps that run, roll back, and survive the process.
 //!
-//! A [`Flow`] is a list of named [`Step`]s over a [`Bag`] of messages. A handler runs it for its
-//! operation. What a step changes in the database commits together with its outcome; what it does
-//! outside of it is announced by an intent in the commit before, and carries an id made of
-//! operation, step and direction, so that a repeat is known as a repeat. When a step fails, it and
-//! those before it are rolled back in reverse order. After a crash the operation's handler runs
-//! again, the flow finds its log and goes on from there, in the direction it was going.
+//! A [`Flow`] is named [`Step`]s over a [`Bag`] of messages. A handler runs it for its operation.
+//! What a step changes in the database commits together with its outcome; what it does outside of
+//! it is announced by an intent in the commit before, and carries an id made of operation, step
+//! and direction, so that a repeat is known as a repeat. When a step fails, it and those before it
+//! are rolled back in reverse order. After a crash the operation's handler runs again, the flow
+//! finds its log and goes on from there, in the direction it was going.
 //!
 //! Commits of a flow of N steps: N, or N + 1 if the first has an effect outside; the last one is
 //! also that of the operation's end.
 //!
-//! What is absent, on purpose: two steps at once. And for now, garbage collection: what cannot be
-//! rolled back is named in the fault that the operation ends with, and nothing else takes it up.
+//! What is absent for now: garbage collection. What cannot be rolled back is named in the fault
+//! that the operation ends with, and nothing else takes it up.
 
 mod bag;
+mod check;
 mod engine;
+mod ephemeral;
 mod error;
 mod flow;
+mod graph;
+mod hook;
 mod log;
+mod options;
+mod outcome;
+mod part;
 mod step;
 mod view;
 
 use cairn_store::Migration;
 
 pub use bag::Bag;
+pub use ephemeral::Ephemeral;
 pub use error::FlowError;
-pub use flow::{Builder, Flow, Retry};
-pub use step::{Direction, Outcome, Step, StepContext};
+pub use flow::{Builder, Flow, FlowStep};
+pub use hook::{End, Hook, When};
+pub use options::{Options, Retry};
+pub use outcome::Outcome;
+pub use part::Part;
+pub use step::{Direction, Step, StepContext};
 pub use view::steps;
 
 /// The tables of this crate.

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use cairn_operation::{
-    At, Ended, Failpoints, Handler, OperationContext, Operations, Point, Queue, method,
+    At, Ended, Failpoints, Handler, OperationContext, Operations, Point, Queue, Then, method,
 };
 use cairn_proto::{
     call::{Context, Method},
@@ -434,7 +434,7 @@ impl Hold {
 
 #[async_trait]
 impl Failpoints for Hold {
-    async fn at(&self, at: At<'_>) {
+    async fn at(&self, at: At<'_>) -> Then {
         if (at.point, at.step, at.direction) == self.at {
             self.state.send_modify(|(reached, _)| *reached = true);
             self.state
@@ -443,5 +443,6 @@ impl Failpoints for Hold {
                 .await
                 .unwrap();
         }
+        Then::GoOn
     }
 }
