@@ -147,6 +147,43 @@ pub enum FlowError {
     },
 }
 
+impl FlowError {
+    /// The step that is wrong, in the declaration of a flow.
+    pub(crate) fn step(&self) -> Option<&str> {
+        match self {
+            Self::Duplicate { step, .. }
+            | Self::Name { step, .. }
+            | Self::Missing { step, .. }
+            | Self::Conflict { step, .. }
+            | Self::Empty { step, .. }
+            | Self::InnerForward { step, .. }
+            | Self::NoStep { step, .. } => Some(step),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, where flow and step are told already.
+    pub(crate) fn problem(&self) -> String {
+        match self {
+            Self::Duplicate { .. } => {
+                "another part has that name; give this one a `name`".to_owned()
+            }
+            Self::Name { step, .. } => format!("`{step}` is no name; use a-z, 0-9 and `-`"),
+            Self::Missing { message, .. } => {
+                format!("needs {message}, which neither an input nor a step before it provides")
+            }
+            Self::Conflict { message, other, .. } => format!(
+                "provides {message}, which {other} provides too; one that changes a message needs it"
+            ),
+            Self::Empty { .. } => "has no steps".to_owned(),
+            Self::InnerForward { .. } => {
+                "is a flow with a point of no return, which cannot be undone with the rest".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Coded for FlowError {
     fn code(&self) -> ErrorCode {
         ErrorCode::Internal

@@ -15,6 +15,7 @@
 
 mod bag;
 mod check;
+mod declare;
 mod engine;
 mod ephemeral;
 mod error;
@@ -31,6 +32,7 @@ mod view;
 use cairn_store::Migration;
 
 pub use bag::Bag;
+pub use declare::{Flows, Mistake, Registry, WrongFlows};
 pub use ephemeral::Ephemeral;
 pub use error::FlowError;
 pub use flow::{Builder, Flow, FlowStep};

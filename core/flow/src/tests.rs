@@ -3,6 +3,7 @@
 
 mod build;
 mod crash;
+mod declare;
 mod run;
 
 use std::{

@@ -31,6 +31,9 @@ pub struct Config {
     /// How hosts are watched.
     #[serde(default)]
     pub hosts: HostsConfig,
+    /// Flows that differ from those of the services.
+    #[serde(default)]
+    pub flows: FlowsConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -88,6 +91,15 @@ pub struct HostsConfig {
     pub ping_failures: Spanned<u32>,
 }
 
+/// Flows that differ from those of the services.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowsConfig {
+    /// A directory of files that declare flows, each over the service's own of that name; none if
+    /// absent.
+    pub directory: Option<PathBuf>,
+}
+
 impl Default for PublicConfig {
     fn default() -> Self {
         Self {
@@ -129,6 +141,7 @@ impl Config {
             public: PublicConfig::default(),
             callback: CallbackConfig::default(),
             hosts: HostsConfig::default(),
+            flows: FlowsConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown_limit_secs: shutdown_limit_secs(),
         }

@@ -8,6 +8,6 @@ mod config;
 mod node;
 
 pub use config::{
-    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, HostsConfig, PublicConfig, ServiceName,
+    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, FlowsConfig, HostsConfig, PublicConfig, ServiceName,
 };
 pub use node::{Additions, Node, NodeError};

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -18,14 +18,9 @@ use cairn_proto::{
 };
 use cairn_types::ErrorCode;
 
-use super::{
-    Vms, capacity, checked,
-    devices::{ReleaseNics, ReleaseVolume},
-    hypervisor::DestroyOnHypervisor,
-    instantiation::ReleaseInstantiation,
-    state,
-};
+use super::{capacity, checked, state};
 
+const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const REQUEST: &str = "cairn.compute.v1alpha1.DeleteVmInstanceRequest";
 
 pub(super) struct Destroy {
@@ -33,16 +28,8 @@ pub(super) struct Destroy {
 }
 
 impl Destroy {
-    pub(super) fn new(vms: &Arc<Vms>) -> Result<Self, FlowError> {
-        let vms = || Arc::clone(vms);
-        let flow = Flow::builder("destroy-vm-instance")
-            .step(EnterDestroying)
-            .forward_after("enter-destroying")?
-            .step(DestroyOnHypervisor(vms()))
-            .step(ReleaseInstantiation(vms()))
-            .step(ReleaseNics(vms()))
-            .step(ReleaseVolume(vms()))
-            .build(&[REQUEST])?;
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("destroy-vm-instance", &[VM])?;
         Ok(Self { flow })
     }
 }
@@ -87,7 +74,7 @@ impl Handler for Destroy {
 
 /// Enters the state, and keeps how the virtual machine was before: one that was stopped holds
 /// nothing of its host.
-struct EnterDestroying;
+pub(super) struct EnterDestroying;
 
 #[async_trait]
 impl Step for EnterDestroying {
@@ -100,7 +87,7 @@ impl Step for EnterDestroying {
     }
 
     fn provides(&self) -> &'static [&'static str] {
-        &["cairn.compute.v1alpha1.VmInstance"]
+        &[VM]
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
