@@ -19,7 +19,9 @@ pub(crate) fn check(flow: &str, parts: &[Part], inputs: &[String]) -> Result<(),
             step: flow.to_owned(),
         });
     }
-    let inputs = inputs.iter().map(|input| (input.clone(), "an input".to_owned()));
+    let inputs = inputs
+        .iter()
+        .map(|input| (input.clone(), "an input".to_owned()));
     Checker { flow }.sequence(parts, "", &mut inputs.collect())
 }
 
@@ -28,7 +30,12 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn sequence(&self, parts: &[Part], prefix: &str, there: &mut Provided) -> Result<(), FlowError> {
+    fn sequence(
+        &self,
+        parts: &[Part],
+        prefix: &str,
+        there: &mut Provided,
+    ) -> Result<(), FlowError> {
         let mut names = BTreeSet::new();
         self.names(parts, prefix, &mut names)?;
         for part in parts {

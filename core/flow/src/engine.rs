@@ -201,7 +201,12 @@ impl Engine<'_> {
 
     /// A step came to the end of an attempt.
     async fn ran(&mut self, finished: Finished) -> Result<Option<Arc<Ending>>, Fault> {
-        let Finished { index, failures, result, .. } = finished;
+        let Finished {
+            index,
+            failures,
+            result,
+            ..
+        } = finished;
         let done = match result {
             Ok(outcome) => self.done(index, outcome).await,
             Err(fault) => Err(fault),
@@ -215,9 +220,16 @@ impl Engine<'_> {
         let leaf = &graph.leaves[index];
         let (step, attempts) = (leaf.path.as_str(), leaf.options.retry.attempts);
         if leaf.forward {
-            warn!(step, failures, error = fault.message, "step goes only forward");
+            warn!(
+                step,
+                failures,
+                error = fault.message,
+                "step goes only forward"
+            );
             if self.cx.over_time_limit() {
-                self.state.given_up.get_or_insert((index, Direction::Run, fault));
+                self.state
+                    .given_up
+                    .get_or_insert((index, Direction::Run, fault));
             } else {
                 self.launch(index, Direction::Run, failures);
             }
@@ -266,7 +278,12 @@ impl Engine<'_> {
 
     /// The rollback of a step came to the end of an attempt.
     async fn rolled_back(&mut self, finished: Finished) -> Result<Option<Arc<Ending>>, Fault> {
-        let Finished { index, failures, result, .. } = finished;
+        let Finished {
+            index,
+            failures,
+            result,
+            ..
+        } = finished;
         let undone = match result {
             Ok(mut outcome) => {
                 let after = outcome.after.take();
@@ -274,13 +291,15 @@ impl Engine<'_> {
                 places[index] = Place::Undone;
                 for next in self.state.graph.undoable(&places) {
                     if !self.state.busy[next] {
-                        self.at(Point::BeforeIntent, next, Direction::Rollback).await;
+                        self.at(Point::BeforeIntent, next, Direction::Rollback)
+                            .await;
                     }
                 }
                 match self.undone(index, outcome).await {
                     Ok(ended) => {
                         let_go(after);
-                        self.at(Point::AfterOutcome, index, Direction::Rollback).await;
+                        self.at(Point::AfterOutcome, index, Direction::Rollback)
+                            .await;
                         return Ok(ended);
                     }
                     Err(failed) => failed,

@@ -6,7 +6,8 @@ use cairn_operation::OperationContext;
 use cairn_proto::fault::Fault;
 use cairn_store::BoxFuture;
 
-type Action<'a, T> = Box<dyn for<'t> Fn(&'t mut T) -> BoxFuture<'t, Result<(), Fault>> + Send + Sync + 'a>;
+type Action<'a, T> =
+    Box<dyn for<'t> Fn(&'t mut T) -> BoxFuture<'t, Result<(), Fault>> + Send + Sync + 'a>;
 
 struct Closures<'a, T> {
     name: &'static str,

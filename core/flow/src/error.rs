@@ -177,7 +177,8 @@ impl FlowError {
             ),
             Self::Empty { .. } => "has no steps".to_owned(),
             Self::InnerForward { .. } => {
-                "is a flow with a point of no return, which cannot be undone with the rest".to_owned()
+                "is a flow with a point of no return, which cannot be undone with the rest"
+                    .to_owned()
             }
             other => other.to_string(),
         }

@@ -9,12 +9,8 @@ use cairn_store::{BoxFuture, Tx};
 use prost::Message;
 
 use crate::{
-    Bag, FlowError, Hook, Options, Part, Retry, Step, When,
-    check::check,
-    engine,
-    graph::Graph,
-    hook::Hooks,
-    part::Kind,
+    Bag, FlowError, Hook, Options, Part, Retry, Step, When, check::check, engine, graph::Graph,
+    hook::Hooks, part::Kind,
 };
 
 /// Steps and how they follow each other; cheap to clone.

@@ -74,7 +74,10 @@ impl Graph {
     pub(crate) fn ready<'a>(&'a self, places: &'a [Place]) -> impl Iterator<Item = usize> + 'a {
         (0..self.leaves.len()).filter(|index| {
             matches!(places[*index], Place::Untouched | Place::Begun)
-                && self.leaves[*index].before.iter().all(|b| is_over(places[*b]))
+                && self.leaves[*index]
+                    .before
+                    .iter()
+                    .all(|b| is_over(places[*b]))
         })
     }
 
@@ -131,7 +134,11 @@ impl Graph {
 
     /// How far the run is, in percent.
     pub(crate) fn percent(&self, places: &[Place]) -> u32 {
-        let over = self.leaves.iter().zip(places).filter(|(_, place)| is_over(**place));
+        let over = self
+            .leaves
+            .iter()
+            .zip(places)
+            .filter(|(_, place)| is_over(**place));
         let over: u64 = over.map(|(leaf, _)| u64::from(leaf.options.weight)).sum();
         u32::try_from(100 * over / self.weight.max(1)).unwrap_or(100)
     }

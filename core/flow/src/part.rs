@@ -173,7 +173,11 @@ impl Line {
             Some(body) => (body, true),
             None => (text, false),
         };
-        let mut reader = Reader { rest: body, whole, forward: None };
+        let mut reader = Reader {
+            rest: body,
+            whole,
+            forward: None,
+        };
         let parts = reader.parts()?;
         reader.rest.is_empty().then_some(Self {
             parts,
@@ -242,4 +246,55 @@ fn is_name_char(c: char) -> bool {
 /// Whether a flow, a step or a group can have that name.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_name_char)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let step = |name: &str| Stored {
+            name: name.to_owned(),
+            kind: StoredKind::Step(Some(name.to_owned())),
+        };
+        // Golden: a node of another version goes on with runs that were stored like this.
+        let text = "a,g[b,f(c)],f(c,d)!,e:x.";
+        let line = Line::parse(text).unwrap();
+        assert_eq!(line.forward_after, Some(Some("f".to_owned())));
+        let flow = |name: &str, parts| Stored {
+            name: name.to_owned(),
+            kind: StoredKind::Flow(parts),
+        };
+        let expected = [
+            step("a"),
+            Stored {
+                name: "g".to_owned(),
+                kind: StoredKind::Group(vec![step("b"), flow("f", vec![step("c")])]),
+            },
+            flow("f", vec![step("c"), step("d")]),
+            Stored {
+                name: "e".to_owned(),
+                kind: StoredKind::Step(Some("x".to_owned())),
+            },
+        ];
+        assert_eq!(line.parts, expected);
+    }
+
+    #[test]
+    fn a_line_of_before_there_were_groups_is_read() {
+        let line = Line::parse("enter-stopping,stop-on-hypervisor").unwrap();
+        assert_eq!(line.forward_after, None);
+        let names: Vec<_> = line.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["enter-stopping", "stop-on-hypervisor"]);
+        assert_eq!(line.parts[0].kind, StoredKind::Step(None));
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused() {
+        for text in ["a,", "a[b", "a(b].", "a b", "A", "a:", ",a", "a[]x"] {
+            assert_eq!(Line::parse(text), None, "{text}");
+        }
+        assert!(Line::parse(".").unwrap().parts.is_empty());
+    }
 }

@@ -116,11 +116,7 @@ impl Compute {
     ///
     /// # Errors
     /// If a flow does not fit its handler.
-    pub fn register(
-        &self,
-        operations: Builder,
-        flows: &mut Flows,
-    ) -> Result<Builder, FlowError> {
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
         let operations = zone::register(operations);
         let operations = cluster::register(operations);
         let operations = instance_offering::register(operations);

@@ -125,11 +125,7 @@ impl Storage {
     ///
     /// # Errors
     /// If a flow does not fit its handler.
-    pub fn register(
-        &self,
-        operations: Builder,
-        flows: &mut Flows,
-    ) -> Result<Builder, FlowError> {
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
         let operations = primary_storage::register(operations, &self.0);
         let operations = backup_storage::register(operations, &self.0);
         let operations = image::register(operations, &self.0, flows)?;

@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Options};
 use cairn_agent_protocol::PoolSpace;
+use cairn_flow::Registry;
 use cairn_mesh::LocalMesh;
 use cairn_operation::Operations;
-use cairn_flow::Registry;
 use cairn_proto::{
     call::Dispatch,
     compute::v1alpha1::{

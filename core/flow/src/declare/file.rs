@@ -34,10 +34,24 @@ impl Source {
             Ok(declared) => declared,
             Err(config::ConfigError::Invalid { problems, .. }) => {
                 let mistakes = problems.into_iter().map(|problem| {
-                    let config::Problem { position, field, wrong, right, .. } = problem;
+                    let config::Problem {
+                        position,
+                        field,
+                        wrong,
+                        right,
+                        ..
+                    } = problem;
                     let (place, then) = (
-                        if field.is_empty() { field } else { format!("`{field}` ") },
-                        if right.is_empty() { right } else { format!("; {right}") },
+                        if field.is_empty() {
+                            field
+                        } else {
+                            format!("`{field}` ")
+                        },
+                        if right.is_empty() {
+                            right
+                        } else {
+                            format!("; {right}")
+                        },
                     );
                     mistake(position, format!("{place}{wrong}{then}"))
                 });
@@ -125,7 +139,8 @@ impl Check for Declared {
         for change in &self.change {
             let wrong = change.get_ref().wrong();
             if let Some(wrong) = wrong {
-                let right = "use `replace` and `with`, `before` or `after` and `insert`, or `remove`";
+                let right =
+                    "use `replace` and `with`, `before` or `after` and `insert`, or `remove`";
                 problems.at(change, wrong, right);
             }
             for entry in change.get_ref().entries() {
@@ -176,7 +191,11 @@ impl Entry {
             return;
         }
         if table.group.is_some() != table.steps.is_some() {
-            problems.at(at, "has `steps` or `group` alone", "give a group its `steps`");
+            problems.at(
+                at,
+                "has `steps` or `group` alone",
+                "give a group its `steps`",
+            );
         }
         if table.group.is_some() && table.name.is_some() {
             problems.at(at, "has two names", "leave `name` out: `group` is the name");
@@ -189,7 +208,11 @@ impl Entry {
         if table.timeout_secs == Some(0) {
             problems.at(at, "has a `timeout_secs` of 0", "use 1 or more");
         }
-        if table.retry.as_ref().is_some_and(|retry| retry.attempts == Some(0)) {
+        if table
+            .retry
+            .as_ref()
+            .is_some_and(|retry| retry.attempts == Some(0))
+        {
             problems.at(at, "has 0 attempts", "use 1 or more");
         }
         for entry in table.steps.iter().flatten() {
@@ -286,7 +309,8 @@ impl Change {
             return Some("is not one change");
         }
         let inserts = self.before.is_some() || self.after.is_some();
-        let fits = self.replace.is_some() == self.with.is_some() && inserts == self.insert.is_some();
+        let fits =
+            self.replace.is_some() == self.with.is_some() && inserts == self.insert.is_some();
         (!fits).then_some("does not say what comes there")
     }
 

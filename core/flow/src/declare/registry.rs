@@ -171,7 +171,10 @@ fn read(directory: &Path) -> Result<Vec<(String, String)>, WrongFlows> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(|cause| failed(directory, cause))? {
         let path = entry.map_err(|cause| failed(directory, cause))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             paths.push(path);
         }
     }

@@ -68,7 +68,11 @@ impl<'a> Resolver<'a> {
                 Some((at, offset)) => {
                     // The step stands where it fits; what was changed here makes it a mistake.
                     let place = at.mistake(offset, None, String::new()).place();
-                    source.mistake(otherwise, step, format!("{problem} (the step is in {place})"))
+                    source.mistake(
+                        otherwise,
+                        step,
+                        format!("{problem} (the step is in {place})"),
+                    )
                 }
                 None => source.mistake(otherwise, step, problem),
             }
@@ -88,7 +92,10 @@ impl<'a> Resolver<'a> {
                 let problem = format!("`forward_after` names `{step}`, which is no part of it");
                 let flow = name.to_owned();
                 let step = Some(step.clone());
-                Mistake { flow, ..at.mistake(offset, step, problem) }
+                Mistake {
+                    flow,
+                    ..at.mistake(offset, step, problem)
+                }
             })?;
         }
         let inputs: Vec<_> = resolved.inputs.iter().map(String::as_str).collect();

@@ -60,7 +60,11 @@ impl Attempt<'_> {
         }
         let leaf = &self.graph.leaves[self.index];
         let bound = self.direction == Direction::Run && !leaf.forward;
-        let retry = if bound { leaf.options.retry } else { self.flow.retry };
+        let retry = if bound {
+            leaf.options.retry
+        } else {
+            self.flow.retry
+        };
         tokio::select! {
             () = tokio::time::sleep(retry.pause(self.failures)) => Ok(()),
             fault = self.cx.cancelled(), if bound => Err(fault),

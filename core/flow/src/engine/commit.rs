@@ -149,7 +149,10 @@ impl Engine<'_> {
     ) -> Result<Option<Arc<Ending>>, Fault> {
         let cx = self.cx;
         let state = &self.state;
-        let interrupted = state.stopping.clone().or_else(|| cx.check_cancelled().err());
+        let interrupted = state
+            .stopping
+            .clone()
+            .or_else(|| cx.check_cancelled().err());
         let crossing = Arc::new(Crossing {
             operation: cx.uuid(),
             append: state.append(cx.uuid(), vec![], None),
@@ -198,10 +201,13 @@ impl Engine<'_> {
         }
         let first = self.state.undoable();
         for index in &first {
-            self.at(Point::BeforeIntent, *index, Direction::Rollback).await;
+            self.at(Point::BeforeIntent, *index, Direction::Rollback)
+                .await;
         }
         entries.extend(intents_to_undo(&self.state.graph, &self.state.places));
-        let end = first.is_empty().then(|| self.state.rolled_back(fault.clone()));
+        let end = first
+            .is_empty()
+            .then(|| self.state.rolled_back(fault.clone()));
         let ending = self.insist(entries, Some(fault.clone()), end).await?;
         self.state.turned = Some(fault);
         Ok(ending)
@@ -369,7 +375,9 @@ impl LastWords {
 
 fn intents_to_undo(graph: &Graph, places: &[Place]) -> Vec<Entry> {
     let undoable = graph.undoable(places).into_iter();
-    undoable.filter_map(|index| intent_to_undo(graph, index)).collect()
+    undoable
+        .filter_map(|index| intent_to_undo(graph, index))
+        .collect()
 }
 
 fn intent_to_undo(graph: &Graph, index: usize) -> Option<Entry> {

@@ -141,7 +141,10 @@ fn a_flow_is_a_part_of_another() {
         ("changed.toml", changed),
     ];
     let flows = resolve(&flows).unwrap();
-    assert_eq!(paths(&flows, "outer"), ["one/describe", "one/bring", "start"]);
+    assert_eq!(
+        paths(&flows, "outer"),
+        ["one/describe", "one/bring", "start"]
+    );
     assert_eq!(
         paths(&flows, "changed"),
         ["one/describe", "one/disk", "one/nic", "start"]
@@ -218,9 +221,15 @@ fn a_key_that_is_none_is_told_with_its_place() {
         }
     };
     let unknown = "flow = 'x'\nsteps = ['describe', { step = 'bring', timout_secs = 3 }]";
-    check(unknown, &["x.toml:2:", "flow x", "timout_secs", "timeout_secs"]);
+    check(
+        unknown,
+        &["x.toml:2:", "flow x", "timout_secs", "timeout_secs"],
+    );
     check("flow = 'x'\nstep = ['bring']", &["x.toml:2:", "`step`"]);
-    check("flow = 'x'\nsteps = [3]", &["x.toml:2:", "the name of a step"]);
+    check(
+        "flow = 'x'\nsteps = [3]",
+        &["x.toml:2:", "the name of a step"],
+    );
     check("flow = 'x'\nsteps = [", &["x.toml:2:"]);
     check("flow = 'x'", &["x.toml:1:8", "`flow` has no steps"]);
     check(
@@ -242,8 +251,14 @@ fn flows_do_not_go_round_in_circles() {
     let a = "flow = 'a'\nextends = 'b'\n";
     let b = "flow = 'b'\nsteps = [{ flow = 'a', name = 'inner' }]\n";
     let error = resolve(&[("a.toml", a), ("b.toml", b)]).unwrap_err();
-    assert!(error.contains("a.toml:2:11: flow a: is built on itself"), "{error}");
-    assert!(error.contains("b.toml:2:10: flow b: is built on itself"), "{error}");
+    assert!(
+        error.contains("a.toml:2:11: flow a: is built on itself"),
+        "{error}"
+    );
+    assert!(
+        error.contains("b.toml:2:10: flow b: is built on itself"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -253,7 +268,10 @@ fn every_mistake_is_told_at_once() {
         ("y.toml", "flow = 'y'\nsteps = ['end']"),
     ];
     let error = resolve(&files).unwrap_err();
-    assert!(error.contains("step begin") && error.contains("step end"), "{error}");
+    assert!(
+        error.contains("step begin") && error.contains("step end"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -289,7 +307,10 @@ fn a_handler_gets_a_flow_that_fits_it() {
     assert_eq!(flows.run_by("create").unwrap().name, "CreateZone");
     let other = "cairn.compute.v1alpha1.Host";
     assert_eq!(
-        flows.of::<Create>("create", &[other]).unwrap_err().to_string(),
+        flows
+            .of::<Create>("create", &[other])
+            .unwrap_err()
+            .to_string(),
         "no step of flow create provides cairn.compute.v1alpha1.Host, of which \
          /cairn.compute.v1alpha1.ZoneService/CreateZone makes its result"
     );
@@ -298,5 +319,8 @@ fn a_handler_gets_a_flow_that_fits_it() {
     let host = "flow = 'h'\ninputs = ['cairn.compute.v1alpha1.Host']\nsteps = ['describe']";
     let mut flows = resolve(&[("h.toml", host)]).unwrap();
     let error = flows.of::<Create>("h", &[]).unwrap_err().to_string();
-    assert!(error.starts_with("flow h takes cairn.compute.v1alpha1.Host;"), "{error}");
+    assert!(
+        error.starts_with("flow h takes cairn.compute.v1alpha1.Host;"),
+        "{error}"
+    );
 }

@@ -20,9 +20,14 @@ pub(super) fn graph(flow: &Definition, text: &str) -> Result<Arc<Graph>, String>
     let mut missing = Vec::new();
     let parts = parts(flow, &line.parts, "", &mut missing);
     if !missing.is_empty() {
-        return Err(format!("it has steps that are not known: {}", missing.join(", ")));
+        return Err(format!(
+            "it has steps that are not known: {}",
+            missing.join(", ")
+        ));
     }
-    let forward_after = line.forward_after.unwrap_or_else(|| flow.forward_after.clone());
+    let forward_after = line
+        .forward_after
+        .unwrap_or_else(|| flow.forward_after.clone());
     Ok(Arc::new(Graph::of(&parts, forward_after.as_deref())))
 }
 
