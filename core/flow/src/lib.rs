@@ -10,6 +10,119 @@
 //! Commits of a flow of N steps: N, or N + 1 if the first has an effect outside; the last one is
 //! also that of the operation's end.
 //!
+//! # A flow in code
+//!
+//! A step is a type. One that changes rows only puts them into its [`Outcome`]; one that does
+//! something outside says so, and does it under [`StepContext::task`].
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use cairn_flow::{Bag, Flow, FlowError, Options, Outcome, Part, Step, StepContext};
+//! use cairn_operation::{Ended, OperationContext};
+//! use cairn_proto::{
+//!     compute::v1alpha1::{CreateZoneRequest, Zone},
+//!     fault::Fault,
+//! };
+//!
+//! const REQUEST: &str = "cairn.compute.v1alpha1.CreateZoneRequest";
+//! const ZONE: &str = "cairn.compute.v1alpha1.Zone";
+//!
+//! struct MakeRow;
+//!
+//! #[async_trait]
+//! impl Step for MakeRow {
+//!     fn name(&self) -> &'static str {
+//!         "make-row"
+//!     }
+//!
+//!     fn needs(&self) -> &'static [&'static str] {
+//!         &[REQUEST]
+//!     }
+//!
+//!     fn provides(&self) -> &'static [&'static str] {
+//!         &[ZONE]
+//!     }
+//!
+//!     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+//!         let request: CreateZoneRequest = cx.get()?;
+//!         Ok(Outcome::rows(move |tx| {
+//!             let (uuid, name) = (request.uuid.clone(), request.name.clone());
+//!             Box::pin(async move {
+//!                 let zone = Zone { uuid, name, ..Zone::default() };
+//!                 tx.insert(&zone).await?;
+//!                 Ok(Bag::of(&zone))
+//!             })
+//!         }))
+//!     }
+//!
+//!     async fn rollback(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+//!         // The row is one commit with the outcome: without it there is none.
+//!         let Some(zone) = cx.find::<Zone>() else {
+//!             return Ok(Outcome::none());
+//!         };
+//!         Ok(Outcome::rows(move |tx| {
+//!             let uuid = zone.uuid.clone();
+//!             Box::pin(async move {
+//!                 tx.delete::<Zone>(&uuid).await?;
+//!                 Ok(Bag::new())
+//!             })
+//!         }))
+//!     }
+//! }
+//!
+//! /// Tells somebody outside of the database.
+//! struct Announce;
+//!
+//! #[async_trait]
+//! impl Step for Announce {
+//!     fn name(&self) -> &'static str {
+//!         "announce"
+//!     }
+//!
+//!     fn needs(&self) -> &'static [&'static str] {
+//!         &[ZONE]
+//!     }
+//!
+//!     fn outside(&self) -> bool {
+//!         true
+//!     }
+//!
+//!     fn options(&self) -> Options {
+//!         Options::default().timeout(std::time::Duration::from_secs(10)).no_rollback()
+//!     }
+//!
+//!     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+//!         println!("{} under {}", cx.get::<Zone>()?.name, cx.task());
+//!         Ok(Outcome::none())
+//!     }
+//! }
+//!
+//! let flow = Flow::builder("create-zone")
+//!     .step(MakeRow)
+//!     .step(Part::group("tell", [Part::from(Announce), Part::from(Announce).named("again")]))
+//!     .build(&[REQUEST])?;
+//!
+//! // In the handler of the rpc:
+//! async fn run(
+//!     flow: &Flow,
+//!     cx: &OperationContext,
+//!     request: CreateZoneRequest,
+//! ) -> Result<Ended<Zone>, Fault> {
+//!     let done = flow.run(cx, Bag::of(&request), |_, bag| {
+//!         let zone = bag.get::<Zone>().unwrap_or_default();
+//!         Box::pin(async move { Ok(zone) })
+//!     });
+//!     done.await
+//! }
+//! # Ok::<(), FlowError>(())
+//! ```
+//!
+//! # Other ways to a flow
+//!
+//! Which step follows which may be a matter of files: see [`Registry`]. Work that leaves nothing
+//! outside of the process is done by an [`Ephemeral`] flow of closures, which keeps no log. What
+//! is to be written with the end of a flow, whichever it is, is a [`Hook`].
+//!
 //! What is absent for now: garbage collection. What cannot be rolled back is named in the fault
 //! that the operation ends with, and nothing else takes it up.
 

@@ -8,7 +8,16 @@ use cairn_simulator::HostState;
 use cairn_testkit::SftpServer;
 
 /// Tables that tell of work and not of what there is.
-const WORK: [&str; 5] = ["operation", "flow_", "cascade_", "sqlite_", "idempotency"];
+const WORK: [&str; 6] = [
+    "operation",
+    "flow_",
+    "cascade_",
+    "sqlite_",
+    "idempotency",
+    "dhcp_bridge",
+];
+/// Lines of what is kept for the next one, and comes again when it is needed.
+const KEPT: [&str; 3] = ["image_cache: ", " images ", "primary_storage_capacity: "];
 /// Columns that change with time alone, or by what else uses the machine.
 const TIME: [&str; 5] = [
     "create_time",
@@ -18,7 +27,7 @@ const TIME: [&str; 5] = [
     "agent_incarnation",
 ];
 /// Fields of hosts that say when something ran, not what.
-const RUNS: [&str; 4] = ["pid", "next_pid", "console", "boot_id"];
+const RUNS: [&str; 5] = ["pid", "next_pid", "console", "boot_id", "revision"];
 
 /// The lines, sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +44,7 @@ impl Dump {
             let columns = format!("SELECT name FROM pragma_table_info('{table}')");
             let columns = texts(node, &columns).await;
             let columns = columns.iter().filter(|c| !TIME.contains(&c.as_str()));
+            // How much a server has left is a matter of the machine that the test runs on.
             let parts =
                 columns.filter(|column| !(table == "backup_storage" && column.ends_with("_bytes")));
             let parts: Vec<_> = parts
@@ -49,19 +59,21 @@ impl Dump {
             without(&mut value, &RUNS);
             let uuid = host.host;
             for (field, value) in value.as_object().unwrap() {
-                match value.as_object().filter(|object| !object.is_empty()) {
+                match value.as_object() {
+                    // A bridge that serves nothing is as good as none.
                     Some(object) => lines.extend(
                         object
                             .iter()
-                            .map(|(key, value)| format!("host {uuid} {field}: {key} {value}")),
+                            .filter(|(_, value)| value["subnets"] != serde_json::json!([]))
+                            .map(|(key, value)| format!("host {uuid} {field} {key} is {value}")),
                     ),
-                    None => lines.push(format!("host {uuid} {field}: {value}")),
+                    None => lines.push(format!("host {uuid} {field} is {value}")),
                 }
             }
         }
         for file in sftp.files() {
             let size = sftp.content(&file).len();
-            lines.push(format!("file {file}: {size} bytes"));
+            lines.push(format!("file {file} has {size} bytes"));
         }
         lines.sort();
         Self(lines)
@@ -75,6 +87,17 @@ impl Dump {
         let mut lines: Vec<_> = self.0.iter().map(|line| masked(line, &known)).collect();
         lines.sort();
         Self(lines)
+    }
+
+    /// What differs is only what is kept for the next one.
+    #[must_use]
+    pub fn is_but_for_copies(&self, other: &Self) -> bool {
+        let without = |dump: &Self| {
+            let lines = dump.0.iter();
+            let own = lines.filter(|line| !KEPT.iter().any(|kept| line.contains(kept)));
+            own.cloned().collect::<Vec<_>>()
+        };
+        without(self) == without(other)
     }
 
     /// What differs, for people.

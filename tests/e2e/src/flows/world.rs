@@ -1,6 +1,7 @@
 //! Clouds in which a flow may begin, and the way back to how they were.
 
 use std::{
+    collections::HashSet,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -66,7 +67,6 @@ pub struct World {
     known: Known,
     host: String,
     template: Template,
-    records: usize,
     _file: NamedTempFile,
 }
 
@@ -107,7 +107,6 @@ impl World {
         let hosts = cloud.simulator.hosts();
         let dump = Dump::of(cloud.node(), &hosts, &cloud.sftp).await;
         Self {
-            records: cloud.simulator.records().len(),
             template: Template {
                 folder,
                 hosts,
@@ -158,7 +157,6 @@ impl World {
 
     async fn start(&mut self) {
         self.cloud.start_node().await;
-        self.records = self.cloud.simulator.records().len().min(self.records);
     }
 
     /// Calls an rpc with a request that is made for it.
@@ -166,7 +164,6 @@ impl World {
     /// # Errors
     /// Why there is no such request, or why the call was refused.
     pub async fn call(&mut self, method: &'static Method) -> Result<Accepted, String> {
-        self.records = self.cloud.simulator.records().len();
         let pool = self.catalog.pool();
         let service = pool.get_service_by_name(method.service).unwrap();
         let rpc = service
@@ -232,38 +229,36 @@ impl World {
         wait_for("nothing changes any more", read, LIMIT).await
     }
 
-    /// Waits until it is as it must be; how it is instead, if it does not come to that.
+    /// Waits until it is as one of `expected`; how it is instead, if it does not come to that.
     ///
     /// # Errors
-    /// What differs.
-    pub async fn becomes(&self, expected: &Dump) -> Result<(), String> {
+    /// What differs from the first of them.
+    pub async fn becomes(&self, expected: &[&Dump]) -> Result<(), String> {
         let look = async || {
             let now = self.dump().await.relative_to(self.before());
-            (now == *expected).then_some(())
+            expected.contains(&&now).then_some(())
         };
         let became = timeout(SOON, wait_for("it is as it must be", look, LIMIT)).await;
         match became {
             Ok(()) => Ok(()),
             Err(_) => {
                 let now = self.dump().await.relative_to(self.before());
-                Err(expected.difference(&now))
+                Err(expected[0].difference(&now))
             }
         }
     }
 
-    /// The commands since the last call that took place more than once.
+    /// The commands of an operation that took place more than once under one id.
     #[must_use]
-    pub fn doubled(&self) -> Vec<String> {
+    pub fn doubled(&self, operation: &str) -> Vec<String> {
         let records = self.cloud.simulator.records();
-        let done: Vec<_> = records[self.records..]
-            .iter()
-            .filter(|record| record.outcome == Some(RecordOutcome::Ok))
-            .collect();
-        let twice = done.iter().enumerate().filter(|(index, record)| {
-            let mut before = done[..*index].iter();
-            before.any(|other| (other.host, other.task) == (record.host, record.task))
+        let done = records.iter().filter(|record| {
+            let took_place = record.outcome == Some(RecordOutcome::Ok);
+            took_place && record.operation.to_string() == operation
         });
-        twice.map(|(_, record)| record.command.to_owned()).collect()
+        let mut tasks = HashSet::new();
+        let twice = done.filter(|record| !tasks.insert((record.host, record.task)));
+        twice.map(|record| record.command.to_owned()).collect()
     }
 }
 

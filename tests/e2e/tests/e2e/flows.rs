@@ -74,6 +74,13 @@ struct Case {
     must_succeed: bool,
 }
 
+/// How a cloud is when the flow has ended.
+struct Ends {
+    succeeded: Dump,
+    /// As before, but for copies that may be gone.
+    failed: Vec<Dump>,
+}
+
 /// The flows of the product that an rpc runs.
 async fn targets() -> Vec<Target> {
     let cloud = Cloud::start().await;
@@ -113,7 +120,7 @@ async fn run(
 }
 
 /// The cases of a flow in a world in which all its steps run, and how it is there in the end.
-async fn cases(world: &mut World, target: &Target) -> Result<(Vec<Case>, Dump), String> {
+async fn cases(world: &mut World, target: &Target) -> Result<(Vec<Case>, Ends), String> {
     let (state, visits) = run(world, target, vec![]).await?;
     assert_eq!(state, OperationState::Succeeded);
     let ran = |visits: &[Visit], step: &str, direction: &str| {
@@ -167,11 +174,24 @@ async fn cases(world: &mut World, target: &Target) -> Result<(Vec<Case>, Dump), 
             });
         }
     }
+    let mut ends = Ends {
+        succeeded: after,
+        failed: vec![world.before().clone()],
+    };
     let Some(turn) = target.turn() else {
-        return Ok((cases, after));
+        return Ok((cases, ends));
     };
     let (state, visits) = run(world, target, vec![turn.clone()]).await?;
     assert_eq!(state, OperationState::Failed);
+    let after = world.settled().await.relative_to(world.before());
+    if !after.is_but_for_copies(world.before()) {
+        let left = world.before().difference(&after);
+        return Err(format!("rolled back, it leaves:\n{left}"));
+    }
+    if after != *world.before() {
+        ends.failed.push(after);
+        world.restore().await;
+    }
     let mut undoable = target.steps.iter().filter(|step| step.undoable);
     if let Some(step) = undoable.find(|step| !ran(&visits, &step.path, "rollback")) {
         return Err(format!("step {} was not rolled back", step.path));
@@ -213,16 +233,11 @@ async fn cases(world: &mut World, target: &Target) -> Result<(Vec<Case>, Dump), 
             }
         }
     }
-    Ok((cases, after))
+    Ok((cases, ends))
 }
 
 /// Runs a case; what is wrong with how it ended, if anything.
-async fn check(
-    world: &mut World,
-    target: &Target,
-    case: &Case,
-    after: &Dump,
-) -> Result<(), String> {
+async fn check(world: &mut World, target: &Target, case: &Case, ends: &Ends) -> Result<(), String> {
     world.script.write(case.rules.clone());
     let accepted = world.call(target.method).await?;
     let operation = accepted.operation.clone();
@@ -245,14 +260,17 @@ async fn check(
             ended.error_message()
         ));
     }
-    let expected = if succeeded { after } else { world.before() };
-    let became = world.becomes(expected).await;
+    let expected = match succeeded {
+        true => vec![&ends.succeeded],
+        false => ends.failed.iter().collect(),
+    };
+    let became = world.becomes(&expected).await;
     became.map_err(|difference| format!("it ended as {:?}, with:\n{difference}", ended.state()))?;
-    let doubled = world.doubled();
+    let doubled = world.doubled(&operation);
     if !doubled.is_empty() {
         return Err(format!("these took place twice: {doubled:?}"));
     }
-    if succeeded {
+    if succeeded || world.dump().await != *world.before() {
         world.restore().await;
     }
     Ok(())
@@ -263,7 +281,7 @@ async fn cover(target: &Target) -> Vec<String> {
     let mut why = Vec::new();
     for kind in Kind::ALL {
         let mut world = World::new(kind).await;
-        let (cases, after) = match cases(&mut world, target).await {
+        let (cases, ends) = match cases(&mut world, target).await {
             Ok(found) => found,
             Err(reason) => {
                 why.push(format!("{kind:?}: {reason}"));
@@ -271,9 +289,10 @@ async fn cover(target: &Target) -> Vec<String> {
             }
         };
         let mut problems = Vec::new();
+        let began = std::time::Instant::now();
         eprintln!("{}: {} cases in {kind:?}", target.flow, cases.len());
         for case in &cases {
-            if let Err(problem) = check(&mut world, target, case, &after).await {
+            if let Err(problem) = check(&mut world, target, case, &ends).await {
                 let rules = case.rules.iter().map(ToString::to_string);
                 let rules: Vec<_> = rules.collect();
                 let problem = format!("{}: {}: {problem}", target.flow, rules.join(", "));
@@ -282,6 +301,7 @@ async fn cover(target: &Target) -> Vec<String> {
                 world.restore().await;
             }
         }
+        eprintln!("{}: took {:?}", target.flow, began.elapsed());
         return problems;
     }
     vec![format!(
