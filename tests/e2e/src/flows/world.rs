@@ -145,18 +145,17 @@ impl World {
         replace(&template.join("node"), &self.cloud.data_directory());
         replace(&template.join("files"), self.cloud.sftp.root());
         self.cloud.simulator.restore(self.template.hosts.clone());
-        self.start().await;
+        self.cloud.start_node().await;
     }
 
     /// The process dies where it is, and another one starts.
     pub async fn crash(&mut self) {
+        let t = std::time::Instant::now();
         self.cloud.stop_node().await;
+        let a = t.elapsed();
         self.script.write(Vec::new());
-        self.start().await;
-    }
-
-    async fn start(&mut self) {
         self.cloud.start_node().await;
+        eprintln!("TIMING stop {a:?} start {:?}", t.elapsed() - a);
     }
 
     /// Calls an rpc with a request that is made for it.
