@@ -18,6 +18,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use cairn_operation::{At, Ending, OperationContext, Point};
 use cairn_proto::fault::Fault;
+use cairn_types::ErrorCode;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tracing::{error, warn};
 
@@ -29,6 +30,7 @@ use crate::{
 };
 
 use attempt::{Attempt, Finished};
+use commit::Last;
 use state::State;
 
 /// Runs the flow to the operation's end.
@@ -53,6 +55,10 @@ pub(crate) async fn run(
         }
         Some(recorded) => match State::of(flow, recorded) {
             Ok(state) => state,
+            Err(problem) if cx.attempt() > 0 => {
+                let operation = cx.uuid().to_string();
+                return Err(FlowError::Log { operation, problem }.into());
+            }
             Err(problem) => {
                 // To end it would leave what its steps took: it stays until a process comes that
                 // knows them.
@@ -155,7 +161,7 @@ impl Engine<'_> {
             self.undo();
             if self.running.is_empty() {
                 let fault = self.state.rolled_back(fault);
-                return self.insist(vec![], None, Some(fault)).await;
+                return self.insist(vec![], None, Last::Failed(fault)).await;
             }
             return Ok(None);
         }
@@ -226,7 +232,7 @@ impl Engine<'_> {
                 error = fault.message,
                 "step goes only forward"
             );
-            if self.cx.over_time_limit() {
+            if self.is_given_up(&fault, failures) || self.cx.over_time_limit() {
                 self.state
                     .given_up
                     .get_or_insert((index, Direction::Run, fault));
@@ -314,7 +320,7 @@ impl Engine<'_> {
             error = undone.message,
             "rollback failed"
         );
-        if failures < self.flow.retry.attempts && self.state.given_up.is_none() {
+        if !self.is_given_up(&undone, failures) && self.state.given_up.is_none() {
             self.launch(index, Direction::Rollback, failures);
             return Ok(None);
         }
@@ -324,6 +330,12 @@ impl Engine<'_> {
             self.state.left = Some(undone);
         }
         Ok(None)
+    }
+
+    /// What fails like this is a matter for a job. What cannot be reached was tried for a while
+    /// already, and somebody will say when it is back.
+    fn is_given_up(&self, fault: &Fault, failures: u32) -> bool {
+        failures >= self.flow.retry.attempts || fault.code == ErrorCode::AgentUnreachable
     }
 
     async fn at(&mut self, point: Point, index: usize, direction: Direction) {

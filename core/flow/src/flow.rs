@@ -52,8 +52,8 @@ impl Builder {
         self
     }
 
-    /// After this part nothing is rolled back: what fails is tried again until it succeeds or the
-    /// time limit is over, and a cancel comes too late.
+    /// After this part nothing is rolled back: what fails is tried again, in the end by a job, and a
+    /// cancel comes too late.
     ///
     /// # Errors
     /// If there is no such part yet.

@@ -123,8 +123,8 @@
 //! outside of the process is done by an [`Ephemeral`] flow of closures, which keeps no log. What
 //! is to be written with the end of a flow, whichever it is, is a [`Hook`].
 //!
-//! What is absent for now: garbage collection. What cannot be rolled back is named in the fault
-//! that the operation ends with, and nothing else takes it up.
+//! What cannot be rolled back, or cannot be finished past the point of no return, becomes a job in
+//! the commit that ends the operation; [`Gc`] goes on with it until it is done.
 
 mod bag;
 mod check;
@@ -133,6 +133,7 @@ mod engine;
 mod ephemeral;
 mod error;
 mod flow;
+pub mod gc;
 mod graph;
 mod hook;
 mod log;
@@ -149,6 +150,7 @@ pub use declare::{Flows, Mistake, Registry, WrongFlows};
 pub use ephemeral::Ephemeral;
 pub use error::FlowError;
 pub use flow::{Builder, Flow, FlowStep};
+pub use gc::Gc;
 pub use hook::{End, Hook, When};
 pub use options::{Options, Retry};
 pub use outcome::Outcome;
@@ -157,12 +159,20 @@ pub use step::{Direction, Step, StepContext};
 pub use view::steps;
 
 /// The tables of this crate.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    service: "flow",
-    number: 1,
-    name: "flow",
-    sql: include_str!("../migrations/0001_flow.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "flow",
+        number: 1,
+        name: "flow",
+        sql: include_str!("../migrations/0001_flow.sql"),
+    },
+    Migration {
+        service: "flow",
+        number: 2,
+        name: "gc job",
+        sql: include_str!("../migrations/0002_gc_job.sql"),
+    },
+];
 
 /// The tables whose rows belong to operations: for `cairn_operation::Builder::logs`.
 pub const TABLES: &[&str] = &["flow_log", "flow_run"];

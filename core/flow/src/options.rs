@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How failures are tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often it is tried before it is given up; at least once. Past the point of no return
-    /// there is no such bound but the time limit of the operation.
+    /// How often it is tried before it is given up; at least once. A rollback, or a step past the
+    /// point of no return, is then left to a job.
     pub attempts: u32,
     /// The first pause; each is twice the one before.
     pub first: Duration,

@@ -101,9 +101,10 @@ impl Attempt<'_> {
         };
         let mut context = Context::current();
         // A repeat after a crash finds what its call became; a new attempt makes a new call.
-        context.idempotency_key = Some(match self.failures {
-            0 => cx.task().to_string().into(),
-            n => format!("{}/{n}", cx.task()).into(),
+        context.idempotency_key = Some(match (self.cx.attempt(), self.failures) {
+            (0, 0) => cx.task().to_string().into(),
+            (0, n) => format!("{}/{n}", cx.task()).into(),
+            (later, n) => format!("{}/{later}/{n}", cx.task()).into(),
         });
         let span = info_span!(
             "step",

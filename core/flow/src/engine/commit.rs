@@ -13,12 +13,13 @@ use cairn_proto::fault::Fault;
 use cairn_store::Tx;
 use cairn_types::OperationUuid;
 use futures::StreamExt as _;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Engine, state::State};
 use crate::{
     Bag, Direction, FlowError, Outcome, Step,
     flow::Finish,
+    gc::Leaving,
     graph::Graph,
     hook::{End, Hooks},
     log::{Append, Entry, Kind, Place},
@@ -48,6 +49,15 @@ struct Crossing {
     alone: bool,
     finish: Finish,
     hooks: Hooks,
+}
+
+/// How a commit of [`Engine::insist`] ends the operation.
+pub(super) enum Last {
+    /// Not at all.
+    None,
+    Failed(Fault),
+    /// With something left to a job.
+    Left(Fault, Box<Leaving>),
 }
 
 /// What a boundary leads to when the operation goes on.
@@ -164,7 +174,7 @@ impl Engine<'_> {
             interrupted,
             alone: !state.is_busy() && state.failed.is_empty(),
             finish: self.finish.clone(),
-            hooks: self.flow.hooks.clone(),
+            hooks: self.hooks(),
         });
         let committed = cx.commit(move |tx| {
             let crossing = crossing.clone();
@@ -205,9 +215,10 @@ impl Engine<'_> {
                 .await;
         }
         entries.extend(intents_to_undo(&self.state.graph, &self.state.places));
-        let end = first
-            .is_empty()
-            .then(|| self.state.rolled_back(fault.clone()));
+        let end = match first.is_empty() {
+            true => Last::Failed(self.state.rolled_back(fault.clone())),
+            false => Last::None,
+        };
         let ending = self.insist(entries, Some(fault.clone()), end).await?;
         self.state.turned = Some(fault);
         Ok(ending)
@@ -225,7 +236,7 @@ impl Engine<'_> {
         places[index] = Place::Undone;
         let left = (0..places.len()).any(|index| state.graph.to_undo(&places, index));
         // Hooks may fail, and that is not the fault of this rollback: they get a commit of their own.
-        let end = match (&state.turned, left || self.flow.hooks.are_some()) {
+        let end = match (&state.turned, left || self.hooks().are_some()) {
             (Some(fault), false) => {
                 let mut fault = state.rolled_back(fault.clone());
                 fault.rolled_back.push(path.clone());
@@ -272,7 +283,15 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends with what could not be brought to its end, and says so.
+    /// The hooks of a run until the operation's end. What a job does comes after it.
+    fn hooks(&self) -> Hooks {
+        match self.cx.attempt() {
+            0 => self.flow.hooks.clone(),
+            _ => Hooks::default(),
+        }
+    }
+
+    /// Ends with what could not be brought to its end, and leaves that to a job.
     pub(super) async fn leave(
         &mut self,
         fault: Fault,
@@ -280,11 +299,24 @@ impl Engine<'_> {
         direction: Direction,
     ) -> Result<Arc<Ending>, Fault> {
         let path = self.state.path(index);
-        let reason = self.state.left.as_ref().unwrap_or(&fault);
-        let entry = Entry::failed(path, direction, reason);
-        let end = self.state.left_behind(fault, direction);
-        error!(error = end.message, "a flow ends with something left");
-        let ended = self.insist(vec![entry], None, Some(end)).await?;
+        let reason = self.state.left.clone().unwrap_or_else(|| fault.clone());
+        let entry = Entry::failed(path, direction, &reason);
+        if self.cx.attempt() > 0 {
+            // The job is there, and knows what to do when an attempt failed.
+            self.insist(vec![entry], None, Last::None).await?;
+            return Err(reason);
+        }
+        let leaving = Leaving {
+            operation: self.cx.uuid(),
+            flow: self.flow.name.clone(),
+            steps: self.state.left_steps(direction),
+            direction,
+            reason,
+        };
+        let end = self.state.left_behind(fault, &leaving);
+        warn!(error = end.message, "a flow leaves something to a job");
+        let end = Last::Left(end, Box::new(leaving));
+        let ended = self.insist(vec![entry], None, end).await?;
         ended.ok_or_else(|| {
             FlowError::Log {
                 operation: self.cx.uuid().to_string(),
@@ -299,15 +331,21 @@ impl Engine<'_> {
         &mut self,
         entries: Vec<Entry>,
         turn: Option<Fault>,
-        end: Option<Fault>,
+        end: Last,
     ) -> Result<Option<Arc<Ending>>, Fault> {
         let append = self.state.append(self.cx.uuid(), entries, turn);
         let sequence = append.after();
-        let last = end.map(|fault| LastWords {
+        let (fault, leaving) = match end {
+            Last::None => (None, None),
+            Last::Failed(fault) => (Some(fault), None),
+            Last::Left(fault, leaving) => (Some(fault), Some(leaving)),
+        };
+        let last = fault.map(|fault| LastWords {
             operation: self.cx.uuid(),
             fault,
+            leaving,
             bag: Arc::clone(&self.state.bag),
-            hooks: self.flow.hooks.clone(),
+            hooks: self.hooks(),
             failures: AtomicU32::new(0),
         });
         let parts = Arc::new((append, last));
@@ -345,6 +383,8 @@ impl Engine<'_> {
 struct LastWords {
     operation: OperationUuid,
     fault: Fault,
+    /// What is left to a job.
+    leaving: Option<Box<Leaving>>,
     bag: Arc<Bag>,
     hooks: Hooks,
     /// How often the hooks have failed.
@@ -354,6 +394,9 @@ struct LastWords {
 impl LastWords {
     /// The fault to end with. Hooks that keep failing must not keep the operation from its end.
     async fn write(&self, tx: &mut Tx) -> Result<Fault, Fault> {
+        if let Some(leaving) = &self.leaving {
+            leaving.write(tx).await?;
+        }
         let mut fault = self.fault.clone();
         if self.failures.load(Ordering::Relaxed) >= HOOKS_TRIED {
             let missing = "what its hooks write at the end is missing: they failed";

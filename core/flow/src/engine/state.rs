@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use cairn_proto::fault::Fault;
-use cairn_types::OperationUuid;
+use cairn_types::{ErrorCode, OperationUuid};
 use prost::Message as _;
 
 use crate::{
     Bag, Direction,
     flow::Definition,
+    gc::Leaving,
     graph::Graph,
     log::{Append, Begin, Entry, Kind, Place, Recorded},
     part,
@@ -169,25 +170,36 @@ impl State {
         fault
     }
 
-    /// The fault of a run that ends with something left: which steps, and why.
-    pub(super) fn left_behind(&self, fault: Fault, direction: Direction) -> Fault {
+    /// The steps that are left, in the order in which they come.
+    pub(super) fn left_steps(&self, direction: Direction) -> String {
         let all = 0..self.places.len();
-        let (indices, what): (Vec<_>, _) = match direction {
-            Direction::Rollback => (
-                all.rev()
-                    .filter(|index| self.graph.to_undo(&self.places, *index))
-                    .collect(),
-                "not rolled back",
-            ),
-            Direction::Run => (
-                all.filter(|index| !matches!(self.places[*index], Place::Done | Place::Skipped))
-                    .collect(),
-                "not done, and nothing is rolled back any more",
-            ),
+        let left: Vec<_> = match direction {
+            Direction::Rollback => all
+                .rev()
+                .filter(|index| self.graph.to_undo(&self.places, *index))
+                .collect(),
+            Direction::Run => all
+                .filter(|index| !matches!(self.places[*index], Place::Done | Place::Skipped))
+                .collect(),
         };
-        let names: Vec<_> = indices.into_iter().map(|index| self.path(index)).collect();
+        let names: Vec<_> = left.into_iter().map(|index| self.path(index)).collect();
+        names.join(", ")
+    }
+
+    /// The fault of a run that ends with something left: what, why, and who goes on with it.
+    pub(super) fn left_behind(&self, fault: Fault, leaving: &Leaving) -> Fault {
         let mut fault = self.rolled_back(fault);
-        fault.message = format!("{}; {what}: {}", fault.message, names.join(", "));
+        let what = match leaving.direction {
+            Direction::Rollback => "not rolled back",
+            Direction::Run => {
+                fault.code = ErrorCode::LeftToGc;
+                "not done, and nothing is rolled back any more"
+            }
+        };
+        fault.message = format!(
+            "{}; {what}: {}; gc-job {} goes on with it",
+            fault.message, leaving.steps, leaving.operation
+        );
         if let Some(left) = &self.left {
             fault.causes.push(left.message.clone());
             fault.causes.extend(left.causes.iter().cloned());

@@ -112,13 +112,15 @@ async fn a_rollback_that_is_given_up_waits_for_the_others(database: Database) {
     let world = World::with(database, shape(Tree::Group), Some(hold.clone())).await;
     world.outside.fail("record", Direction::Run, 1);
     world.outside.fail("prepare", Direction::Rollback, u32::MAX);
-    let (_, result) = world.call().await;
+    let (uuid, result) = world.call().await;
     hold.reached().await;
     hold.let_go();
     let fault = result.await.unwrap_err();
     assert_eq!(
         fault.message,
-        "record fails in run; not rolled back: prepare, allocate"
+        format!(
+            "record fails in run; not rolled back: prepare, allocate; gc-job {uuid} goes on with it"
+        )
     );
     assert_eq!(fault.rolled_back, ["record", "attach"]);
     assert_eq!(fault.causes, ["prepare fails in rollback"]);

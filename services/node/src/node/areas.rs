@@ -5,13 +5,16 @@ use std::{sync::Arc, time::Duration};
 use cairn_agent::Agents;
 use cairn_cascade_service::Cascades;
 use cairn_compute_service::{Compute, Watch};
-use cairn_flow::{FlowError, Flows, Registry, WrongFlows};
+use cairn_flow::{FlowError, Flows, Gc, Registry, WrongFlows};
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
-use cairn_operation_service::OperationApi;
+use cairn_operation_service::{GcJobApi, OperationApi};
 use cairn_proto::{
-    call::Dispatch, operation::v1alpha1::OperationDispatch, query::v1alpha1::QueryDispatch,
+    call::Dispatch,
+    operation::v1alpha1::{GcJobDispatch, OperationDispatch},
+    query::v1alpha1::QueryDispatch,
+    serve::Standard,
 };
 use cairn_query_service::QueryApi;
 use cairn_resource::Resources;
@@ -112,6 +115,7 @@ impl Areas {
         let operations = self.compute.register(operations, flows)?;
         let operations = self.network.register(operations);
         let operations = self.storage.register(operations, flows)?;
+        let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
 
@@ -121,6 +125,7 @@ impl Areas {
         config: &Config,
         resources: &Resources,
         operations: &Operations,
+        gc: &Gc,
         store: &Store,
     ) -> Vec<Arc<dyn Dispatch>> {
         let mut services = Vec::new();
@@ -139,6 +144,8 @@ impl Areas {
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+            let api = GcJobApi::new(gc.clone(), resources.clone());
+            services.push(Arc::new(GcJobDispatch(Arc::new(Standard(api)))));
         }
         if config.runs(ServiceName::Query) {
             let api = QueryApi::new(store.clone());

@@ -13,6 +13,7 @@ mod dhcp;
 mod failures;
 mod flow_messages;
 mod flows;
+mod gc;
 mod hosts;
 mod image_crash;
 mod images;
