@@ -53,6 +53,7 @@ impl Kind {
 /// One entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
+    /// The step's path.
     pub(crate) step: String,
     pub(crate) direction: Direction,
     pub(crate) kind: Kind,
@@ -89,7 +90,8 @@ impl Entry {
 /// How a run began.
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
-    pub(crate) flow: &'static str,
+    pub(crate) flow: String,
+    /// See [`crate::part`].
     pub(crate) steps: String,
     pub(crate) bag: Bytes,
 }
@@ -119,7 +121,7 @@ impl Append {
                  VALUES (?, ?, ?, ?, ?)",
                 vec![
                     self.operation.into(),
-                    (*flow).into(),
+                    flow.into(),
                     steps.into(),
                     bag.clone().into(),
                     Direction::Run.as_str().into(),
@@ -168,16 +170,13 @@ impl Append {
 #[derive(Debug)]
 pub(crate) struct Recorded {
     pub(crate) flow: String,
-    pub(crate) steps: Vec<String>,
+    /// What it was resolved to when it began, as it is stored.
+    pub(crate) steps: String,
     pub(crate) bag: Bag,
     /// Why it turned back, if it did.
     pub(crate) turned: Option<Fault>,
     /// With the microseconds since 1970 at which each was written.
     pub(crate) entries: Vec<(Entry, i64)>,
-}
-
-pub(crate) fn join_steps<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(",")
 }
 
 /// The recorded run of an operation, if it has one.
@@ -224,10 +223,9 @@ pub(crate) async fn load(
         entries.push((entry, row.int(5)?));
     }
     let turned = run.opt_bytes(3)?.map(|bytes| decode_fault(&bytes));
-    let steps = run.text(1)?;
     Ok(Some(Recorded {
         flow: run.text(0)?,
-        steps: steps.split_terminator(',').map(str::to_owned).collect(),
+        steps: run.text(1)?,
         bag: Bag::decode(run.bytes(2)?).map_err(|_| problem("its inputs cannot be decoded"))?,
         turned: turned
             .transpose()

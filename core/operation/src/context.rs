@@ -14,7 +14,7 @@ use cairn_store::{BoxFuture, Store, StoreError, Tx};
 use cairn_types::{AccountUuid, OperationUuid};
 use prost::Message;
 
-use crate::{At, Ended, Ending, Failpoints, OperationError, live::Live, row};
+use crate::{At, Ended, Ending, Failpoints, OperationError, Then, live::Live, row};
 
 /// The operation that a handler runs for.
 pub struct OperationContext {
@@ -207,10 +207,11 @@ impl OperationContext {
         row::mark_log(tx, operation).await
     }
 
-    /// Tells a test that the run has come to `at`.
-    pub async fn failpoint(&self, at: At<'_>) {
-        if let Some(failpoints) = &self.failpoints {
-            failpoints.at(at).await;
+    /// Tells a test that the run has come to `at`, and asks it what then.
+    pub async fn failpoint(&self, at: At<'_>) -> Then {
+        match &self.failpoints {
+            Some(failpoints) => failpoints.at(at).await,
+            None => Then::GoOn,
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Config {
     /// How much may be under way at once.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Flows that differ from those of the services.
+    #[serde(default)]
+    pub flows: FlowsConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -93,6 +96,15 @@ pub struct HostsConfig {
     pub ping_failures: Spanned<u32>,
 }
 
+/// Flows that differ from those of the services.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowsConfig {
+    /// A directory of files that declare flows, each over the service's own of that name; none if
+    /// absent.
+    pub directory: Option<PathBuf>,
+}
+
 impl Default for PublicConfig {
     fn default() -> Self {
         Self {
@@ -135,6 +147,7 @@ impl Config {
             callback: CallbackConfig::default(),
             hosts: HostsConfig::default(),
             limits: LimitsConfig::default(),
+            flows: FlowsConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown_limit_secs: shutdown_limit_secs(),
         }

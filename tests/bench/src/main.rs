@@ -9,6 +9,7 @@
     reason = "a benchmark that fails says where"
 )]
 
+mod flow;
 mod local_call;
 mod process;
 mod queue;
@@ -61,6 +62,15 @@ enum Scenario {
         #[arg(long, default_value_t = 1_000_000)]
         tasks: usize,
     },
+    /// Flows with their log, beside the same transactions without one.
+    Flow {
+        /// How many in a round.
+        #[arg(long, default_value_t = 2_000)]
+        flows: usize,
+        /// How many are under way at once.
+        #[arg(long, default_value_t = 256)]
+        open: usize,
+    },
     /// Runs a node. For this program itself.
     #[command(hide = true)]
     Node { config: PathBuf },
@@ -83,6 +93,7 @@ fn main() {
             hosts,
             database,
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
+        Scenario::Flow { flows, open } => runtime.block_on(flow::run(flows, open)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
         Scenario::Queue { tasks } => runtime.block_on(queue::run(tasks)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),

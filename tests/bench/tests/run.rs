@@ -44,6 +44,14 @@ fn vm_create() {
 }
 
 #[test]
+fn flow() {
+    figures(
+        &["flow", "--flows", "20", "--open", "4"],
+        &["cpu_us_per_flow", "cpu_us_per_flow_without_log", "ratio"],
+    );
+}
+
+#[test]
 fn local_call() {
     figures(
         &["local-call", "--calls", "1000"],

@@ -1,11 +1,12 @@
 //! A cloud: a node in this process, and simulated hosts.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::Spanned;
-use cairn_node::{Config, DatabaseUrl, Node, ServiceName};
+use cairn_node::{Additions, Config, DatabaseUrl, Node, ServiceName};
+use cairn_operation::Failpoints;
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -37,6 +38,10 @@ pub struct Cloud {
     pub services: Option<Vec<ServiceName>>,
     /// The pause between the node's rounds of pings, in milliseconds.
     pub ping_interval_ms: u64,
+    /// Where the flows of the node are held, failed or repeated.
+    pub failpoints: Option<Arc<dyn Failpoints>>,
+    /// The operator's flows.
+    pub flows: Option<PathBuf>,
     // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
     postgres: Option<PostgresServer>,
@@ -182,6 +187,8 @@ impl Cloud {
             sftp: SftpServer::start().await,
             services: None,
             ping_interval_ms: 50,
+            failpoints: None,
+            flows: None,
             node: None,
             postgres,
             directory,
@@ -203,6 +210,7 @@ impl Cloud {
             .clone()
             .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
+        config.flows.directory.clone_from(&self.flows);
         let url = self.postgres.as_ref().map(PostgresServer::url);
         config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config
@@ -240,9 +248,19 @@ impl Cloud {
 
     /// Starts the node.
     pub async fn start_node(&mut self) {
-        let node = Node::start(self.config()).await.unwrap();
+        let additions = Additions {
+            failpoints: self.failpoints.clone(),
+            ..Additions::default()
+        };
+        let node = Node::start_with(self.config(), additions).await.unwrap();
         self.ports = Some((node.public_address(), node.callback_address()));
         self.node = Some(node);
+    }
+
+    /// The running node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().unwrap()
     }
 
     /// Stops the node.

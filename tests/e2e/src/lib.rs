@@ -8,6 +8,7 @@
 
 mod cascade;
 mod cloud;
+pub mod flows;
 mod process;
 mod ready;
 mod remote;
