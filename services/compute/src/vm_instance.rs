@@ -101,7 +101,11 @@ impl Vms {
             limit,
         };
         let called = self.hosts.call(host, task, command).await;
-        let (_, ack) = called.map_err(|fault| fault.on(VmInstance::NOUN, &vm.uuid))?;
+        let (_, ack) = called.map_err(|fault| match fault.code {
+            // What failed is the host, and who tries again waits for that.
+            ErrorCode::AgentUnreachable => fault,
+            _ => fault.on(VmInstance::NOUN, &vm.uuid),
+        })?;
         Ok(ack)
     }
 }

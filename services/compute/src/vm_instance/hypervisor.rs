@@ -12,6 +12,7 @@ use cairn_proto::{
     network::internal::v1alpha1::ListNicsResponse,
     storage::v1alpha1::Volume,
 };
+use cairn_types::ErrorCode;
 
 use super::{
     Vms,
@@ -159,7 +160,17 @@ impl Step for DestroyOnHypervisor {
         let command = DestroyVm {
             vm: stored_uuid(&vm.uuid)?,
         };
-        let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
-        Ok(Outcome::none().then(|| destroyed.committed()))
+        match self.0.command(cx, &vm, TIME_LIMIT, &command).await {
+            Ok(destroyed) => Ok(Outcome::none().then(|| destroyed.committed())),
+            // What a host had that is not there any more is gone with it.
+            Err(fault) if fault.code == ErrorCode::AgentUnreachable => {
+                let host = vm.host_uuid.unwrap_or_default();
+                match self.0.hosts.find(&host).await? {
+                    None => Ok(Outcome::none()),
+                    Some(_) => Err(fault),
+                }
+            }
+            Err(fault) => Err(fault),
+        }
     }
 }
