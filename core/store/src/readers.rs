@@ -16,14 +16,14 @@ impl Readers {
         }
     }
 
-    /// A read that finds at most one row, by a primary key.
-    pub(crate) async fn point(
+    /// A read that finds a few rows by an index.
+    pub(crate) async fn brief(
         &self,
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         match self {
-            Self::Sqlite(readers) => readers.point(sql, values).await,
+            Self::Sqlite(readers) => readers.brief(sql, values).await,
             Self::Postgres(readers) => readers.rows(sql, values).await,
         }
     }

@@ -222,6 +222,36 @@ impl Store {
         decode_all(&encoded)
     }
 
+    /// As [`list`](Self::list), for the few that an index finds: what takes no longer than
+    /// [`get`](Self::get) is done at once.
+    ///
+    /// # Errors
+    /// If the database fails.
+    ///
+    /// # Panics
+    /// In a debug build, if SQLite would scan a table or an index.
+    pub async fn find<R: Resource>(
+        &self,
+        sql_where: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<R>, StoreError> {
+        let table = self.0.tables.get(R::NOUN)?;
+        let sql = table.select_where(sql_where);
+        let rows = self.find_rows(&sql, values).await?;
+        decode_all(&encode_all(&table.resource, &rows)?)
+    }
+
+    /// As [`rows`](Self::rows), for the few that an index finds.
+    ///
+    /// # Errors
+    /// If the database fails.
+    ///
+    /// # Panics
+    /// As [`find`](Self::find).
+    pub async fn find_rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.0.readers.brief(sql, values).await
+    }
+
     /// The rows of a SELECT. Values take the places of `?`.
     ///
     /// # Errors
@@ -237,7 +267,7 @@ impl Store {
     async fn point(&self, noun: &str, uuid: &str) -> Result<Vec<Bytes>, StoreError> {
         let table = self.0.tables.get(noun)?;
         let values = vec![uuid.into()];
-        let rows = self.0.readers.point(&table.get, values).await?;
+        let rows = self.0.readers.brief(&table.get, values).await?;
         encode_all(&table.resource, &rows)
     }
 

@@ -1,8 +1,8 @@
 //! The connections that read.
 //!
-//! A read by a primary key takes some microseconds, less than it would take to hand it to another
-//! thread and back: it runs where it is asked for, on a connection kept for that. Any other read may
-//! take as long as it likes, since it runs on a thread that may wait.
+//! A read of a few rows by an index takes some microseconds, less than it would take to hand it to
+//! another thread and back: it runs where it is asked for, on a connection kept for that. Any other
+//! read may take as long as it likes, since it runs on a thread that may wait.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Readers {
     file: PathBuf,
-    /// For reads by a primary key: nothing that takes long is done on them.
+    /// For reads by an index: nothing that takes long is done on them.
     brief: Pool,
     /// For all others, opened as they are needed.
     long: Arc<Pool>,
@@ -53,8 +53,8 @@ impl Readers {
         })
     }
 
-    /// A read by a primary key.
-    pub(crate) async fn point(
+    /// A read of a few rows by an index.
+    pub(crate) async fn brief(
         &self,
         sql: &str,
         values: Vec<Value>,
@@ -70,6 +70,9 @@ impl Readers {
     fn at_once(&self, sql: &str, values: &[Value]) -> Option<Result<Vec<Row>, Failure>> {
         let _permit = self.brief.permits.try_acquire().ok()?;
         let connection = self.brief.idle().pop()?;
+        if cfg!(debug_assertions) {
+            refuse_scan(&connection, sql, values);
+        }
         let answer = connection.run(sql, values.to_vec());
         self.brief.idle().push(connection);
         Some(answer.map(|answer| answer.rows))
@@ -93,6 +96,15 @@ impl Readers {
     pub(crate) async fn close(&self) {
         self.long.close().await;
         self.brief.close().await;
+    }
+}
+
+/// What scans is brief in a test and takes long in a large cloud.
+fn refuse_scan(connection: &Connection, sql: &str, values: &[Value]) {
+    let plan = connection.run(&format!("EXPLAIN QUERY PLAN {sql}"), values.to_vec());
+    let steps = plan.iter().flat_map(|answer| &answer.rows);
+    for step in steps.filter_map(|row| row.text(3).ok()) {
+        assert!(!step.starts_with("SCAN"), "`{sql}` is not brief: {step}");
     }
 }
 

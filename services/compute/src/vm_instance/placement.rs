@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use cairn_flow::{Bag, Outcome, Step, StepContext};
 use cairn_proto::{
     compute::v1alpha1::{
-        CreateVmInstanceRequest, Host, InstanceOffering, ResourceState, VmInstance, VmInstanceState,
+        CreateVmInstanceRequest, Host, HostStatus, InstanceOffering, ResourceState, VmInstance,
+        VmInstanceState,
     },
     crud::{Create as _, Keyed as _},
     fault::Fault,
@@ -93,6 +94,54 @@ impl Step for AllocateHost {
     }
 }
 
+/// How many hosts are looked at in one go. The first one is taken as a rule.
+const AT_ONCE: usize = 16;
+
+/// Where a host is, which says whether it may be taken.
+struct Spot {
+    uuid: String,
+    zone_uuid: String,
+    cluster_uuid: String,
+}
+
+impl Spot {
+    fn of(host: &Host) -> Self {
+        Self {
+            uuid: host.uuid.clone(),
+            zone_uuid: host.zone_uuid.clone(),
+            cluster_uuid: host.cluster_uuid.clone(),
+        }
+    }
+}
+
+/// The next hosts in use that have what the offering takes, behind the first `seen`.
+async fn fitting(
+    tx: &mut Tx,
+    offering: &InstanceOffering,
+    seen: usize,
+) -> Result<Vec<Spot>, Fault> {
+    let sql = "SELECT uuid, zone_uuid, cluster_uuid FROM host \
+               WHERE state = 'Enabled' AND status = 'Connected' \
+               AND available_memory_bytes >= ? AND available_cpu_count >= ? \
+               ORDER BY available_memory_bytes DESC, uuid LIMIT ? OFFSET ?";
+    let number = |number: usize| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let values = vec![
+        Value::Int(i64::try_from(offering.memory_bytes).unwrap_or(i64::MAX)),
+        offering.cpu_count.into(),
+        number(AT_ONCE),
+        number(seen),
+    ];
+    let rows = tx.rows(sql, values).await?;
+    let spots = rows.iter().map(|row| {
+        Ok(Spot {
+            uuid: row.text(0)?,
+            zone_uuid: row.text(1)?,
+            cluster_uuid: row.text(2)?,
+        })
+    });
+    spots.collect()
+}
+
 struct Candidates {
     account: String,
     request: CreateVmInstanceRequest,
@@ -115,33 +164,32 @@ impl Candidates {
             Fault::new(ErrorCode::WrongState, message)
         })?;
         let (cpus, memory) = (offering.cpu_count, offering.memory_bytes);
-        let memory_value = Value::Int(i64::try_from(memory).unwrap_or(i64::MAX));
-        let fitting = tx
-            .list::<Host>(
-                "state = 'Enabled' AND status = 'Connected' AND available_memory_bytes >= ? \
-                 AND available_cpu_count >= ? ORDER BY available_memory_bytes DESC, uuid",
-                vec![memory_value, Value::Int(cpus.into())],
-            )
-            .await?;
-        for host in fitting.iter().filter(|host| self.allows(host)) {
-            if !capacity::reserve(tx, &host.uuid, cpus, memory).await? {
-                continue;
+        let mut seen = 0;
+        loop {
+            let fitting = fitting(tx, &offering, seen).await?;
+            for host in fitting.iter().filter(|host| self.allows(host)) {
+                if !capacity::reserve(tx, &host.uuid, cpus, memory).await? {
+                    continue;
+                }
+                let mut vm = request.resource();
+                *vm.account_mut() = self.account.clone();
+                vm.zone_uuid = host.zone_uuid.clone();
+                vm.host_uuid = Some(host.uuid.clone());
+                vm.cpu_count = cpus;
+                vm.memory_bytes = memory;
+                vm.set_state(VmInstanceState::Starting);
+                vm.stamp(now());
+                tx.insert(&vm).await?;
+                return Ok(vm);
             }
-            let mut vm = request.resource();
-            *vm.account_mut() = self.account.clone();
-            vm.zone_uuid = host.zone_uuid.clone();
-            vm.host_uuid = Some(host.uuid.clone());
-            vm.cpu_count = cpus;
-            vm.memory_bytes = memory;
-            vm.set_state(VmInstanceState::Starting);
-            vm.stamp(now());
-            tx.insert(&vm).await?;
-            return Ok(vm);
+            if fitting.len() < AT_ONCE {
+                return Err(self.nothing_fits(tx, &offering).await?);
+            }
+            seen += AT_ONCE;
         }
-        Err(self.nothing_fits(tx, &fitting, &offering).await?)
     }
 
-    fn allows(&self, host: &Host) -> bool {
+    fn allows(&self, host: &Spot) -> bool {
         let is = |wanted: &Option<String>, uuid: &str| wanted.as_ref().is_none_or(|w| w == uuid);
         let request = &self.request;
         is(&request.zone_uuid, &host.zone_uuid)
@@ -155,13 +203,15 @@ impl Candidates {
     }
 
     /// Says which of the conditions leaves no host, for whoever has to change something.
-    async fn nothing_fits(
-        &self,
-        tx: &mut Tx,
-        fitting: &[Host],
-        offering: &InstanceOffering,
-    ) -> Result<Fault, Fault> {
+    async fn nothing_fits(&self, tx: &mut Tx, offering: &InstanceOffering) -> Result<Fault, Fault> {
         let all = tx.list::<Host>("", vec![]).await?;
+        let fitting = all.iter().filter(|host| {
+            host.state() == ResourceState::Enabled
+                && host.status() == HostStatus::Connected
+                && host.available_memory_bytes >= offering.memory_bytes
+                && host.available_cpu_count >= offering.cpu_count
+        });
+        let fitting: Vec<_> = fitting.map(Spot::of).collect();
         let clusters = &self.clusters;
         let message = format!(
             "no host fits: of {} hosts, {} are enabled and connected with {} bytes of memory and {} \
