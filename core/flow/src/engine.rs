@@ -14,6 +14,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use cairn_boot::{metrics::Counters, propagation};
 use cairn_operation::{At, Ending, OperationContext, Point};
 use cairn_proto::{call::Context, fault::Fault};
+use cairn_types::ErrorCode;
 use futures::FutureExt as _;
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -175,7 +176,7 @@ impl Engine<'_> {
                 return self.turn(fault, Some(index)).await;
             }
             failures += 1;
-            if failures >= self.flow.retry.attempts || self.cx.over_time_limit() {
+            if self.is_given_up(&fault, failures) || self.cx.over_time_limit() {
                 return self.leave(fault, index, Direction::Run).await.map(Some);
             }
             warn!(
@@ -230,7 +231,7 @@ impl Engine<'_> {
                 error = failed.message,
                 "rollback failed"
             );
-            if failures >= self.flow.retry.attempts {
+            if self.is_given_up(&failed, failures) {
                 self.state.left = Some(failed);
                 return self
                     .leave(fault, index, Direction::Rollback)
@@ -239,6 +240,12 @@ impl Engine<'_> {
             }
             tokio::time::sleep(self.flow.retry.pause(failures)).await;
         }
+    }
+
+    /// What fails like this is a matter for a job. What cannot be reached was tried for a while
+    /// already, and somebody will say when it is back.
+    fn is_given_up(&self, fault: &Fault, failures: u32) -> bool {
+        failures >= self.flow.retry.attempts || fault.code == ErrorCode::AgentUnreachable
     }
 
     /// Does what a step does outside of the transaction; its panic is its fault.

@@ -36,7 +36,7 @@ use cairn_proto::{
     storage::{internal::v1alpha1::StorageInternalClient, v1alpha1::VolumeClient},
 };
 use cairn_resource::Updating;
-use cairn_types::HostUuid;
+use cairn_types::{ErrorCode, HostUuid};
 
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;

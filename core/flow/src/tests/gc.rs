@@ -148,7 +148,8 @@ async fn who_waits_for_a_host_is_due_when_it_is_back(database: Database) {
     let world = World::with(database, Shape::default(), None).await;
     *world.outside.unreachable.lock().unwrap() = Some("h-1");
     world.outside.fail("record", Direction::Run, 1);
-    world.outside.fail("prepare", Direction::Rollback, 3);
+    // It is not tried again before the host is back.
+    world.outside.fail("prepare", Direction::Rollback, 1);
     world.result().await.unwrap_err();
     let job = world.jobs().await.remove(0);
     assert_eq!(job.waits_for_type.as_deref(), Some("host"));
