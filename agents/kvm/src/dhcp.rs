@@ -60,10 +60,15 @@ impl Dhcp {
         let folder = self.directory.join(&command.bridge);
         fs::create_dir_all(&folder).map_err(KvmError::file(&folder))?;
         let before = read(&folder.join("applied.json"))?;
-        let later = |before: &&Applied| before.command.revision > command.revision;
-        if before.as_ref().filter(later).is_some() {
+        let (applied, served) = match &before {
+            Some(Applied { command, .. }) => (command.revision, &*command.subnets),
+            None => Default::default(),
+        };
+        if applied > command.revision {
             return Ok(());
         }
+        let whole = command.whole(applied, served);
+        let command = whole.map_err(|behind| KvmError::Refused(behind.to_string()))?;
         let running = match before.as_ref().and_then(|before| before.server.as_ref()) {
             Some(server) => Process::known_as(server)?,
             None => None,
@@ -317,6 +322,7 @@ mod tests {
         let command = ApplyDhcp {
             bridge: "br_eth0".to_owned(),
             revision: 1,
+            since: None,
             subnets: vec![subnet(&[WEB, DB])],
         };
         check(&command).unwrap();
@@ -344,6 +350,7 @@ mod tests {
             let command = ApplyDhcp {
                 bridge: "br_eth0".to_owned(),
                 revision: 1,
+                since: None,
                 subnets: vec![subnet(&[wrong])],
             };
             let refused = check(&command);

@@ -16,16 +16,16 @@ pub struct DhcpState {
 
 impl HostState {
     pub(crate) fn apply_dhcp(&mut self, command: ApplyDhcp) -> Result<(), CommandError> {
-        let ApplyDhcp {
-            bridge,
-            revision,
-            subnets,
-        } = command;
-        if !subnets.is_empty() && !self.bridges.contains_key(&bridge) {
+        let bridge = command.bridge.clone();
+        if !command.subnets.is_empty() && !self.bridges.contains_key(&bridge) {
             return Err(CommandError::failed(format!("there is no bridge {bridge}")));
         }
         let state = self.dhcp.entry(bridge).or_default();
-        if revision >= state.revision {
+        if command.revision >= state.revision {
+            let whole = command.whole(state.revision, &state.subnets);
+            let ApplyDhcp {
+                revision, subnets, ..
+            } = whole.map_err(|behind| CommandError::failed(behind.to_string()))?;
             *state = DhcpState { revision, subnets };
         }
         Ok(())
@@ -52,6 +52,7 @@ mod tests {
         let apply = |revision, subnets: &[DhcpSubnet]| ApplyDhcp {
             bridge: "br_eth0".to_owned(),
             revision,
+            since: None,
             subnets: subnets.to_vec(),
         };
         let with = std::slice::from_ref(&subnet);
@@ -71,5 +72,13 @@ mod tests {
             subnets: Vec::new(),
         };
         assert_eq!(host.dhcp["br_eth0"], gone);
+
+        let add = |since, revision| ApplyDhcp {
+            since: Some(since),
+            ..apply(revision, with)
+        };
+        assert!(host.apply_dhcp(add(4, 5)).is_err(), "it does not have 4");
+        host.apply_dhcp(add(3, 5)).unwrap();
+        assert_eq!(host.dhcp["br_eth0"].subnets, with);
     }
 }

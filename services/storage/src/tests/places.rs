@@ -16,11 +16,19 @@ on_both_databases!(
 );
 
 async fn places(fixture: &Fixture, image: &Image) -> Result<GetPlacesResponse, Fault> {
-    let image_uuid = image.uuid.clone();
-    let found = fixture
-        .internal
-        .get_places(GetPlacesRequest { image_uuid })
-        .await;
+    places_of(fixture, image, &[]).await
+}
+
+async fn places_of(
+    fixture: &Fixture,
+    image: &Image,
+    hosts: &[HostUuid],
+) -> Result<GetPlacesResponse, Fault> {
+    let request = GetPlacesRequest {
+        image_uuid: image.uuid.clone(),
+        host_uuids: hosts.iter().map(ToString::to_string).collect(),
+    };
+    let found = fixture.internal.get_places(request).await;
     found.map_err(|status| Fault::from_status(&status))
 }
 
