@@ -21,7 +21,7 @@ use crate::{
     process::{Process, ProcessId},
     programs::{Programs, SHORT},
 };
-use cairn_agent_protocol::{ApplyDhcp, DhcpLease, DhcpSubnet};
+use cairn_agent_protocol::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
 
 /// The servers of this host.
 #[derive(Debug, Clone)]
@@ -54,8 +54,9 @@ struct Address {
 }
 
 impl Dhcp {
-    /// Serves what the command says, unless a later one was applied.
-    pub(crate) async fn apply(&self, command: ApplyDhcp) -> Result<(), KvmError> {
+    /// Serves what the command says, unless a later one was applied. One that adds to what was not
+    /// applied is answered so.
+    pub(crate) async fn apply(&self, command: ApplyDhcp) -> Result<Option<Behind>, KvmError> {
         check(&command)?;
         let folder = self.directory.join(&command.bridge);
         fs::create_dir_all(&folder).map_err(KvmError::file(&folder))?;
@@ -65,10 +66,12 @@ impl Dhcp {
             None => Default::default(),
         };
         if applied > command.revision {
-            return Ok(());
+            return Ok(None);
         }
-        let whole = command.whole(applied, served);
-        let command = whole.map_err(|behind| KvmError::Refused(behind.to_string()))?;
+        let command = match command.whole(applied, served) {
+            Ok(whole) => whole,
+            Err(behind) => return Ok(Some(behind)),
+        };
         let running = match before.as_ref().and_then(|before| before.server.as_ref()) {
             Some(server) => Process::known_as(server)?,
             None => None,
@@ -100,7 +103,8 @@ impl Dhcp {
         let path = folder.join("applied.json");
         let text = serde_json::to_vec(&applied)
             .map_err(|cause| KvmError::file(&path)(std::io::Error::other(cause)))?;
-        write(&path, &text)
+        write(&path, &text)?;
+        Ok(None)
     }
 
     async fn start(&self, folder: &Path, command: &ApplyDhcp) -> Result<Process, KvmError> {

@@ -1,6 +1,6 @@
 //! What simulated hosts serve by DHCP.
 
-use cairn_agent_protocol::{ApplyDhcp, CommandError, DhcpSubnet};
+use cairn_agent_protocol::{ApplyDhcp, Behind, CommandError, DhcpSubnet};
 use serde::{Deserialize, Serialize};
 
 use crate::HostState;
@@ -15,20 +15,24 @@ pub struct DhcpState {
 }
 
 impl HostState {
-    pub(crate) fn apply_dhcp(&mut self, command: ApplyDhcp) -> Result<(), CommandError> {
+    pub(crate) fn apply_dhcp(
+        &mut self,
+        command: ApplyDhcp,
+    ) -> Result<Option<Behind>, CommandError> {
         let bridge = command.bridge.clone();
         if !command.subnets.is_empty() && !self.bridges.contains_key(&bridge) {
             return Err(CommandError::failed(format!("there is no bridge {bridge}")));
         }
         let state = self.dhcp.entry(bridge).or_default();
         if command.revision >= state.revision {
-            let whole = command.whole(state.revision, &state.subnets);
-            let ApplyDhcp {
-                revision, subnets, ..
-            } = whole.map_err(|behind| CommandError::failed(behind.to_string()))?;
-            *state = DhcpState { revision, subnets };
+            match command.whole(state.revision, &state.subnets) {
+                Ok(ApplyDhcp {
+                    revision, subnets, ..
+                }) => *state = DhcpState { revision, subnets },
+                Err(behind) => return Ok(Some(behind)),
+            }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -77,8 +81,13 @@ mod tests {
             since: Some(since),
             ..apply(revision, with)
         };
-        assert!(host.apply_dhcp(add(4, 5)).is_err(), "it does not have 4");
-        host.apply_dhcp(add(3, 5)).unwrap();
+        let behind = Some(Behind {
+            since: 4,
+            applied: 3,
+        });
+        assert_eq!(host.apply_dhcp(add(4, 5)).unwrap(), behind);
+        assert_eq!(host.dhcp["br_eth0"], gone);
+        assert_eq!(host.apply_dhcp(add(3, 5)).unwrap(), None);
         assert_eq!(host.dhcp["br_eth0"].subnets, with);
     }
 }

@@ -14,16 +14,16 @@ pub struct ApplyDhcp {
     /// effect: commands may overtake each other.
     pub revision: u64,
     /// If there is one: only what was added after this revision is here, and nothing was taken away
-    /// since. Who has not applied it or a later one fails the command, and is sent all.
+    /// since. Who has not applied it or a later one changes nothing, answers [`Behind`], and is sent
+    /// all.
     #[serde(default)]
     pub since: Option<u64>,
     /// The subnets; none, without `since`: nothing is served.
     pub subnets: Vec<DhcpSubnet>,
 }
 
-/// A command that adds to what the host does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it adds to revision {since}, and {applied} was applied last")]
+/// The answer to a command that adds to what the host does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Behind {
     /// What the command adds to.
     pub since: u64,

@@ -29,7 +29,7 @@ use cairn_proto::{
     network::v1alpha1::VmNic,
 };
 use cairn_store::Tx;
-use cairn_types::{ErrorCode, HostUuid, InvalidUuid, OperationUuid, TaskUuid, Uuid};
+use cairn_types::{HostUuid, InvalidUuid, OperationUuid, TaskUuid, Uuid};
 use tonic::{Request, Response, Status};
 
 use rows::Lease;
@@ -168,16 +168,13 @@ impl Area {
                     resource: Uuid::new_v5(&host.0, bridge.as_bytes()),
                     limit: LIMIT,
                 };
-                match self.hosts.call(host, task, &command).await {
-                    Ok(((), ack)) => break ack,
-                    // It may have lost what this adds to.
-                    Err(fault)
-                        if fault.code == ErrorCode::AgentFailed && command.since.is_some() =>
-                    {
-                        command = self.whole(host, command.bridge).await?;
-                    }
-                    Err(fault) => return Err(fault),
+                let (behind, ack) = self.hosts.call(host, task, &command).await?;
+                if behind.is_none() || command.since.is_none() {
+                    break ack;
                 }
+                // It has lost what this adds to.
+                command = self.whole(host, command.bridge).await?;
+                ack.committed();
             };
             self.settle(host, std::slice::from_ref(&command)).await?;
             ack.committed();

@@ -48,8 +48,10 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
             .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
     }
     let recipe = Recipe {
-        // Enough for every virtual machine, and for each host, which serves from one of its own.
-        addresses: ["10.1.0.10", "10.1.250.250", "10.1.0.1"],
+        // A million: enough for every virtual machine, and for each host, which serves from one of
+        // its own.
+        addresses: ["10.16.0.10", "10.31.250.250", "10.16.0.1"],
+        prefix_length: 12,
         ..Recipe::default()
     };
     let sftp = SftpServer::start().await;

@@ -55,6 +55,9 @@ async fn places_are_enabled_large_enough_and_the_largest_is_first(database: Data
             )
         })
         .collect();
+    let on_large = places_of(&fixture, &image, &[large, HostUuid::generate()]).await;
+    let on_large = on_large.unwrap().places;
+    assert_eq!((on_large.len(), on_large[0].available_bytes), (1, 30 * GIB));
     let (small, large) = (small.to_string(), large.to_string());
     let expected = [
         (&*one.uuid, &*large, 30 * GIB),
