@@ -285,7 +285,9 @@ impl Operations {
                 .write(move |tx| {
                     let logs = logs.clone();
                     Box::pin(async move {
-                        Ok::<_, Fault>(row::purge(tx, before, PURGED_AT_ONCE, &logs, leftovers).await?)
+                        Ok::<_, Fault>(
+                            row::purge(tx, before, PURGED_AT_ONCE, &logs, leftovers).await?,
+                        )
                     })
                 })
                 .await?;

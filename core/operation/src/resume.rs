@@ -71,7 +71,10 @@ impl Inner {
         let request = row::request(&self.store, &operation.uuid).await?;
         let method = &operation.method;
         let handler = self.handlers.get(method.as_str()).ok_or_else(|| {
-            Fault::new(ErrorCode::Unimplemented, format!("nothing here handles {method}"))
+            Fault::new(
+                ErrorCode::Unimplemented,
+                format!("nothing here handles {method}"),
+            )
         })?;
         let plan = handler.plan(&request);
         plan.ok_or_else(|| row::unreadable(&operation.uuid, "request"))?
@@ -93,7 +96,10 @@ impl Inner {
         let table = self.leftovers.ok_or(OperationError::NoLeftovers)?;
         cx.leftover = Some(Leftover { table, attempt });
         // Another run may have finished it while this one waited.
-        if let Committed::Ended(_) = cx.commit(|_| async { Ok(Verdict::GoOn(())) }.boxed()).await? {
+        if let Committed::Ended(_) = cx
+            .commit(|_| async { Ok(Verdict::GoOn(())) }.boxed())
+            .await?
+        {
             return Ok(());
         }
         // After a panic nothing of the run is used again but the context, which is atomic.
@@ -122,7 +128,11 @@ impl Leftover {
         Ok(!tx.rows(&sql, vec![operation.into()]).await?.is_empty())
     }
 
-    pub(crate) async fn done(self, tx: &mut Tx, operation: OperationUuid) -> Result<(), StoreError> {
+    pub(crate) async fn done(
+        self,
+        tx: &mut Tx,
+        operation: OperationUuid,
+    ) -> Result<(), StoreError> {
         let sql = format!("DELETE FROM {} WHERE uuid = ?", self.table);
         tx.execute(&sql, vec![operation.into()]).await.map(drop)
     }

@@ -178,7 +178,8 @@ impl Node {
             },
         );
         let operations = Operations::builder(store.clone(), Queues::default());
-        let mut operations = areas.register(operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE))?;
+        let mut operations =
+            areas.register(operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE))?;
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
         }

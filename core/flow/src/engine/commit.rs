@@ -40,7 +40,7 @@ pub(super) enum End {
     None,
     Failed(Fault),
     /// With something left to a job.
-    Left(Fault, Leaving),
+    Left(Fault, Box<Leaving>),
 }
 
 /// What a boundary leads to when the operation goes on.
@@ -253,7 +253,9 @@ impl Engine<'_> {
         };
         let end = self.state.left_behind(fault, &leaving);
         warn!(error = end.message, "a flow leaves something to a job");
-        let ended = self.insist(vec![entry], None, End::Left(end, leaving)).await?;
+        let ended = self
+            .insist(vec![entry], None, End::Left(end, Box::new(leaving)))
+            .await?;
         ended.ok_or_else(|| {
             FlowError::Log {
                 operation: self.cx.uuid().to_string(),

@@ -126,7 +126,9 @@ pub(super) async fn counted(store: &Store) -> Result<Counted, Fault> {
             oldest: None,
         });
     };
-    let oldest = row.opt_int(1)?.and_then(|micros| u64::try_from(micros).ok());
+    let oldest = row
+        .opt_int(1)?
+        .and_then(|micros| u64::try_from(micros).ok());
     Ok(Counted {
         count: row.int(0)?,
         oldest: oldest.map(|micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros)),

@@ -2,6 +2,7 @@
 
 use cairn_proto::operation::v1alpha1::{GcJob, OperationState, OperationStepState};
 use cairn_testkit::{Database, on_both_databases, wait_for};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -39,11 +40,12 @@ impl World {
     /// Collects until there is no job any more.
     async fn collect(&self) {
         let stop = CancellationToken::new();
-        let collector = tokio::spawn(self.gc().run(stop.clone()));
+        let mut collector = JoinSet::new();
+        collector.spawn(self.gc().run(stop.clone()));
         let done = async || self.jobs().await.is_empty().then_some(());
         wait_for("the jobs are done", done, Duration::from_secs(60)).await;
         stop.cancel();
-        collector.await.unwrap();
+        collector.join_next().await.unwrap().unwrap();
     }
 
     /// One that failed in its last step, and left the rollback of the first two.
@@ -110,7 +112,8 @@ async fn each_attempt_that_fails_is_told_and_comes_later(database: Database) {
     let second = world.jobs().await.remove(0);
     assert_eq!(second.attempts, 1);
     assert_eq!(second.create_time, first.create_time);
-    let due = |job: &GcJob| job.due_time.unwrap().seconds - job.last_operation_time.unwrap().seconds;
+    let due =
+        |job: &GcJob| job.due_time.unwrap().seconds - job.last_operation_time.unwrap().seconds;
     assert!(due(&second) > due(&first), "{first:?} {second:?}");
     world.gc().trigger(&first.uuid).await.unwrap();
     world.assert_nothing_left().await;
@@ -131,10 +134,10 @@ async fn a_job_survives_death_at_every_point_of_every_step(database: Database) {
             let hold = Hold::at(point, step, Direction::Rollback);
             let world = world.restart_held(hold.clone()).await;
             world.let_time_pass().await;
-            let stop = CancellationToken::new();
-            let collector = tokio::spawn(world.gc().run(stop.clone()));
+            let mut collector = JoinSet::new();
+            collector.spawn(world.gc().run(CancellationToken::new()));
             hold.reached().await;
-            collector.abort();
+            drop(collector);
             let world = world.restart(Shape::default()).await;
             // It may have been the last thing that was to be done.
             world.let_time_pass().await;
@@ -179,14 +182,16 @@ async fn a_job_that_is_given_up_changes_nothing_any_more(database: Database) {
     let world = World::with_a_job(database, Some(hold.clone())).await;
     let (uuid, _) = world.call().await;
     let gc = world.gc();
-    let trying = tokio::spawn(async move { gc.trigger(&uuid.to_string()).await });
+    let mut trying = JoinSet::new();
+    trying.spawn(async move { gc.trigger(&uuid.to_string()).await });
     hold.reached().await;
-    let given_up = world.store.write(|tx| {
-        Box::pin(async move { tx.execute("DELETE FROM gc_job", vec![]).await })
-    });
+    let given_up = world
+        .store
+        .write(|tx| Box::pin(async move { tx.execute("DELETE FROM gc_job", vec![]).await }));
     given_up.await.unwrap();
     hold.let_go();
-    trying.await.unwrap().unwrap();
+    let tried = trying.join_next().await.unwrap().unwrap();
+    tried.unwrap();
     assert_eq!(world.taken().await, ["allocate"]);
     let missing = world.gc().trigger(&uuid.to_string()).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
@@ -198,12 +203,14 @@ async fn a_job_is_tried_once_at_a_time(database: Database) {
     let (uuid, _) = world.call().await;
     let gc = world.gc();
     let other = gc.clone();
-    let trying = tokio::spawn(async move { other.trigger(&uuid.to_string()).await });
+    let mut trying = JoinSet::new();
+    trying.spawn(async move { other.trigger(&uuid.to_string()).await });
     hold.reached().await;
     let refused = gc.trigger(&uuid.to_string()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::WrongState);
     hold.let_go();
-    trying.await.unwrap().unwrap();
+    let tried = trying.join_next().await.unwrap().unwrap();
+    tried.unwrap();
     world.assert_nothing_left().await;
 }
 
