@@ -103,6 +103,20 @@ fn before(rows: Vec<Row>, new: &NewOperation) -> Result<Option<Written>, Fault> 
     }))
 }
 
+/// Whether an operation has not ended: all that most of its commits need to know.
+pub(crate) async fn is_accepted(tx: &mut Tx, uuid: &str) -> Result<bool, Fault> {
+    let sql = "SELECT state FROM operation WHERE uuid = ?";
+    let state = first(tx.rows(sql, vec![uuid.into()]).await?, |row| row.text(0))?;
+    let state = state.ok_or_else(|| Fault::not_found(Operation::NOUN, uuid))?;
+    Ok(state == ACCEPTED)
+}
+
+/// The row of an operation.
+pub(crate) async fn operation(tx: &mut Tx, uuid: &str) -> Result<Operation, Fault> {
+    let operation = tx.get::<Operation>(uuid).await?;
+    operation.ok_or_else(|| Fault::not_found(Operation::NOUN, uuid))
+}
+
 /// Writes an end.
 pub(crate) async fn end(tx: &mut Tx, ending: &Ending) -> Result<(), StoreError> {
     tx.update(&ending.operation).await?;

@@ -21,6 +21,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+/// As the node has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "What Cairn costs, measured on this machine.")]
 struct Arguments {
