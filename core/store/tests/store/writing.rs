@@ -353,7 +353,7 @@ async fn a_write_that_waits_for_something_else_is_refused() {
     let slept = store.write(|tx| {
         Box::pin(async move {
             add_one(tx).await?;
-            sleep(Duration::ZERO).await;
+            sleep(Duration::from_secs(3600)).await;
             Ok::<_, StoreError>(())
         })
     });
