@@ -67,8 +67,13 @@ impl Inner {
         let stop = self.stop.clone();
         self.tasks.spawn(
             async move {
-                // To stop is to drop the run where it is: it goes on after the next start.
-                stop.run_until_cancelled(run.finish()).await;
+                // To stop is to drop the run where it is: it goes on after the next start. Looked at
+                // first, so that none begins in the place of one that was dropped.
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = run.finish() => {}
+                }
             }
             .instrument(span),
         );

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use bytes::Bytes;
@@ -42,7 +42,9 @@ struct Inner {
     tables: Arc<Tables>,
     readers: Readers,
     writes: mpsc::Sender<Request>,
-    /// Those that write. When the last handle goes nobody waits for them: they end by themselves.
+    // After the sender: without one it ends.
+    _thread: Option<Thread>,
+    /// The tasks that write, or that wait for the thread that does.
     writers: Mutex<JoinSet<()>>,
     owner: Option<Owned>,
     /// Held as long as it is open, and as long as something writes.
@@ -54,6 +56,22 @@ struct Inner {
 struct Owned {
     owner: Arc<Owner>,
     task: Mutex<JoinSet<()>>,
+}
+
+/// The thread that writes to SQLite. Who drops the last handle waits for its end, for the length of
+/// a commit at most: the directory is free then.
+#[derive(Debug)]
+struct Thread(Option<JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // The last handle may go with a closure, on that thread.
+        let others = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
+        if let Some(thread) = self.0.take().filter(others) {
+            // A panic has been told where it was.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What writes, and where it takes the writes from.
@@ -83,6 +101,7 @@ impl Store {
             tables: Arc::clone(tables),
             waiting,
         };
+        let mut thread = None;
         let (readers, tables, tasks, owner) = match &config.database {
             DatabaseConfig::Sqlite => {
                 let (file, connection) = open_sqlite(&config.directory, migrations).await?;
@@ -90,10 +109,11 @@ impl Store {
                 let readers = Readers::Sqlite(sqlite::Readers::open(file.clone(), most)?);
                 let tables = tables(catalog, &readers).await?;
                 let writers = writers(&tables).of_sqlite(connection, Arc::clone(&lock));
-                let tasks = writers.map_err(|cause| StoreError::Open {
+                let (tasks, writer) = writers.map_err(|cause| StoreError::Open {
                     file,
                     cause: Arc::new(cause),
                 })?;
+                thread = Some(writer);
                 (readers, tables, tasks, None)
             }
             DatabaseConfig::Postgres(postgres) => {
@@ -113,6 +133,7 @@ impl Store {
             tables,
             readers,
             writes,
+            _thread: thread,
             writers: Mutex::new(tasks),
             owner,
             lock: Mutex::new(Some(lock)),
@@ -286,12 +307,16 @@ impl Store {
 impl Writers {
     /// A thread, which lets writes share a transaction, and a task that waits for its end. It holds
     /// `lock` as long as it may write.
-    fn of_sqlite(self, connection: sqlite::Connection, lock: Arc<File>) -> io::Result<JoinSet<()>> {
+    fn of_sqlite(
+        self,
+        connection: sqlite::Connection,
+        lock: Arc<File>,
+    ) -> io::Result<(JoinSet<()>, Thread)> {
         let session = sqlite::Session::new(connection);
         let tx = Tx::new(Writing::Sqlite(session), self.tables);
         let (end, ended) = oneshot::channel::<()>();
         let runtime = Handle::current();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("cairn-writer".to_owned())
             .spawn(move || {
                 // What a closure awaits that it should not is known to the runtime, and told.
@@ -304,7 +329,7 @@ impl Writers {
             // Nothing is sent: it goes with the thread.
             let _ = ended.await;
         });
-        Ok(task)
+        Ok((task, Thread(Some(thread))))
     }
 
     /// A task for each connection.

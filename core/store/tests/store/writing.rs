@@ -6,7 +6,7 @@ use cairn_proto::compute::v1alpha1::{Cluster, Zone};
 use cairn_store::{Store, StoreError, Tx, Value};
 use cairn_testkit::{Database, on_both_databases};
 use futures::{FutureExt as _, future::join_all};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 
 use crate::{built_in, cluster, zone};
 
@@ -67,7 +67,7 @@ async fn add_then(
 /// Those that write to PostgreSQL share the thread of their test, so there it is so by itself.
 pub(crate) struct Held {
     release: mpsc::Sender<()>,
-    ended: JoinHandle<Result<(), StoreError>>,
+    ended: JoinSet<Result<(), StoreError>>,
 }
 
 impl Held {
@@ -79,7 +79,8 @@ impl Held {
         let (release, released) = mpsc::channel();
         let (begin, begun) = oneshot::channel();
         let (store, mut begin) = (store.clone(), Some(begin));
-        let ended = tokio::spawn(async move {
+        let mut ended = JoinSet::new();
+        ended.spawn(async move {
             let held = store.write(move |tx| {
                 let (begin, released) = (begin.take(), &released);
                 // The transaction is begun, and nothing is awaited that is not ready.
@@ -97,9 +98,9 @@ impl Held {
     }
 
     pub(crate) async fn release(held: Option<Self>) {
-        if let Some(Self { release, ended }) = held {
+        if let Some(Self { release, mut ended }) = held {
             drop(release);
-            ended.await.unwrap().unwrap();
+            ended.join_next().await.unwrap().unwrap().unwrap();
         }
     }
 }
@@ -353,7 +354,7 @@ async fn a_write_that_waits_for_something_else_is_refused() {
     let slept = store.write(|tx| {
         Box::pin(async move {
             add_one(tx).await?;
-            sleep(Duration::ZERO).await;
+            sleep(Duration::from_secs(3600)).await;
             Ok::<_, StoreError>(())
         })
     });
