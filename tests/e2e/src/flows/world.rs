@@ -150,12 +150,9 @@ impl World {
 
     /// The process dies where it is, and another one starts.
     pub async fn crash(&mut self) {
-        let t = std::time::Instant::now();
         self.cloud.stop_node().await;
-        let a = t.elapsed();
         self.script.write(Vec::new());
         self.cloud.start_node().await;
-        eprintln!("TIMING stop {a:?} start {:?}", t.elapsed() - a);
     }
 
     /// Calls an rpc with a request that is made for it.

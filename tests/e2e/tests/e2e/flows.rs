@@ -290,7 +290,6 @@ async fn cover(target: &Target) -> Vec<String> {
         };
         let mut problems = Vec::new();
         let began = std::time::Instant::now();
-        eprintln!("{}: {} cases in {kind:?}", target.flow, cases.len());
         for case in &cases {
             if let Err(problem) = check(&mut world, target, case, &ends).await {
                 let rules = case.rules.iter().map(ToString::to_string);
@@ -301,7 +300,9 @@ async fn cover(target: &Target) -> Vec<String> {
                 world.restore().await;
             }
         }
-        eprintln!("{}: took {:?}", target.flow, began.elapsed());
+        // How long the test is grows with these.
+        let (flow, count) = (&target.flow, cases.len());
+        println!("{flow}: {count} cases in {kind:?} took {:?}", began.elapsed());
         return problems;
     }
     vec![format!(
