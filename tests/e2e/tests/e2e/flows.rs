@@ -16,11 +16,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Clouds at once.
 const WORKERS: usize = 3;
 
-/// Steps whose effect cannot be undone and who say so: when they are the last one to fail, they
-/// fail before it.
-const ENDS_BEFORE: [(&str, &str); 1] = [
+/// Steps whose effect cannot be undone: when they are the last one to fail, they fail before it.
+const ENDS_BEFORE: [(&str, &str); 2] = [
     // The file is gone or not; another deletion ends it.
     ("delete-image", "delete-file"),
+    // It is Running again until its host says that it is not.
+    ("stop-vm-instance", "stop-on-hypervisor"),
 ];
 
 /// Where a node that dies leaves copies on hosts: they go after the end, and nothing names them.
