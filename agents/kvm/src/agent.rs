@@ -16,9 +16,9 @@ use crate::{
     vms::{Hypervisor, Vms},
 };
 use cairn_agent_protocol::{
-    Agent, ApplyDhcp, CacheImage, CommandError, Connect, ConsolePart, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus, ImageFacts,
-    PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TaskContext, VmFacts,
+    Agent, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart, CreateVolume,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus,
+    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TaskContext, VmFacts,
     VolumeFacts,
 };
 use cairn_types::HostUuid;
@@ -153,7 +153,11 @@ impl Agent for KvmAgent {
         Ok(self.network.delete_bridge(&command.bridge).await?)
     }
 
-    async fn apply_dhcp(&self, _: &TaskContext, command: ApplyDhcp) -> Result<(), CommandError> {
+    async fn apply_dhcp(
+        &self,
+        _: &TaskContext,
+        command: ApplyDhcp,
+    ) -> Result<Option<Behind>, CommandError> {
         Ok(self.dhcp.apply(command).await?)
     }
 

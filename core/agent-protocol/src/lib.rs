@@ -21,7 +21,7 @@ pub use command::{
     Agent, AgentCommand, Command, CommandParseError, Connect, HostFacts, TaskContext,
 };
 pub use console::{ConsolePart, ReadConsole};
-pub use dhcp::{ApplyDhcp, DhcpLease, DhcpSubnet};
+pub use dhcp::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
 pub use message::{
     Changed, CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport,

@@ -40,7 +40,10 @@ pub(crate) async fn run(
     inputs: Bag,
     finish: Finish,
 ) -> Result<Arc<Ending>, Fault> {
-    let recorded = log::load(cx.store(), cx.uuid()).await?;
+    let recorded = match cx.has_log() {
+        true => log::load(cx.store(), cx.uuid()).await?,
+        false => None,
+    };
     let state = match recorded {
         None => {
             if let Some(missing) = flow.inputs.iter().find(|input| !inputs.holds(input)) {

@@ -21,6 +21,10 @@ static RECORDS: Counters<0> = Counters::new(
     [],
 );
 
+/// How many entries one statement writes at most. A boundary has two, and one for each step that is
+/// left out.
+const ENTRIES_AT_ONCE: usize = 4;
+
 /// What an entry of the log says of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -130,27 +134,7 @@ impl Append {
             .await?;
             OperationContext::mark_log(tx, self.operation).await?;
         }
-        let time = micros_now();
-        for _ in &self.entries {
-            RECORDS.add([]);
-        }
-        for (sequence, entry) in (self.sequence..).zip(&self.entries) {
-            tx.execute(
-                "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \
-                 error, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                vec![
-                    self.operation.into(),
-                    sequence.into(),
-                    (&entry.step).into(),
-                    entry.direction.as_str().into(),
-                    entry.kind.as_str().into(),
-                    entry.payload.clone().into(),
-                    entry.error.clone().into(),
-                    time.into(),
-                ],
-            )
-            .await?;
-        }
+        self.write_entries(tx).await?;
         if let Some(fault) = &self.turn {
             tx.execute(
                 "UPDATE flow_run SET direction = ?, fault = ? WHERE operation_uuid = ?",
@@ -161,6 +145,38 @@ impl Append {
                 ],
             )
             .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Append {
+    async fn write_entries(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let operation = Value::from(self.operation);
+        let time = micros_now();
+        let mut sequence = self.sequence;
+        for entries in self.entries.chunks(ENTRIES_AT_ONCE) {
+            let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; entries.len()].join(", ");
+            let sql = format!(
+                "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \
+                 error, time) VALUES {rows}"
+            );
+            let mut values = Vec::with_capacity(8 * entries.len());
+            for entry in entries {
+                values.extend([
+                    operation.clone(),
+                    sequence.into(),
+                    (&entry.step).into(),
+                    entry.direction.as_str().into(),
+                    entry.kind.as_str().into(),
+                    entry.payload.clone().into(),
+                    entry.error.clone().into(),
+                    time.into(),
+                ]);
+                sequence += 1;
+                RECORDS.add([]);
+            }
+            tx.execute(&sql, values).await?;
         }
         Ok(())
     }
@@ -190,7 +206,7 @@ pub(crate) async fn load(
     };
     let of_operation: Vec<Value> = vec![operation.into()];
     let runs = store
-        .rows(
+        .find_rows(
             "SELECT flow, steps, bag, fault FROM flow_run WHERE operation_uuid = ?",
             of_operation.clone(),
         )
@@ -199,7 +215,7 @@ pub(crate) async fn load(
         return Ok(None);
     };
     let rows = store
-        .rows(
+        .find_rows(
             "SELECT step, direction, kind, payload, error, time FROM flow_log \
              WHERE operation_uuid = ? ORDER BY sequence",
             of_operation,

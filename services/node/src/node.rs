@@ -17,7 +17,7 @@ use cairn_flow::{FlowError, Flows, Gc, WrongFlows, gc};
 use cairn_identity_service::{AdminError, Tokens, ensure_admin};
 use cairn_mesh::{
     LocalMesh, ServeError,
-    door::{Authenticator, Door},
+    door::{Authenticator, CallLimits, Door},
 };
 use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
@@ -168,7 +168,10 @@ impl Node {
         if callback_addresses.is_empty() {
             callback_addresses.push(format!("https://{callback}"));
         }
-        let options = cairn_agent::Options::new(callback_addresses.clone());
+        let options = cairn_agent::Options {
+            commands_at_once: *config.limits.commands_per_host.get_ref(),
+            ..cairn_agent::Options::new(callback_addresses.clone())
+        };
         let agents = Agents::new(options, &credentials)?;
         let mesh = LocalMesh::new(id);
         let areas = Areas::new(
@@ -209,6 +212,10 @@ impl Node {
             authenticator: tokens,
             descriptors: store.catalog().pool().clone(),
             metrics: metrics::render,
+            limits: CallLimits::new(
+                *config.limits.calls.get_ref(),
+                *config.limits.calls_per_account.get_ref(),
+            ),
         };
         let (router, _health) = door.router();
         let limits = Limits {

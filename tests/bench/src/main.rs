@@ -12,6 +12,7 @@
 mod flow;
 mod local_call;
 mod process;
+mod queue;
 mod roles;
 mod startup;
 mod vm_create;
@@ -19,6 +20,10 @@ mod vm_create;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+/// As the node has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "What Cairn costs, measured on this machine.")]
@@ -55,6 +60,12 @@ enum Scenario {
         #[arg(long, default_value_t = 200_000)]
         calls: usize,
     },
+    /// Tasks in work queues: on one key, on 10,000, on as many as there are tasks.
+    Queue {
+        /// How many tasks a round has.
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: usize,
+    },
     /// Flows with their log, beside the same transactions without one.
     Flow {
         /// How many in a round.
@@ -88,6 +99,7 @@ fn main() {
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
         Scenario::Flow { flows, open } => runtime.block_on(flow::run(flows, open)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
+        Scenario::Queue { tasks } => runtime.block_on(queue::run(tasks)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),
         Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),
     };

@@ -32,6 +32,12 @@ fn vm_create() {
         "p50_ms",
         "p99_ms",
         "cpu_ms_per_vm",
+        "simulator_cpu_ms_per_vm",
+        "client_cpu_ms_per_vm",
+        "node_mib",
+        "hosts",
+        "synchronous",
+        "committed",
         "steps",
         "commits",
         "log_records",
@@ -57,4 +63,20 @@ fn local_call() {
         &["local-call", "--calls", "1000"],
         &["cpu_us_per_call", "plain_fn_cpu_us"],
     );
+}
+
+#[test]
+fn queue() {
+    let keys = [
+        "ns_per_task_hot",
+        "ns_per_task_10k",
+        "ns_per_task_1m",
+        "mutex_ns",
+        "ratio",
+        "bytes_per_task_hot",
+        "bytes_per_task_10k",
+        "bytes_per_task_1m",
+        "idle_bytes_per_key",
+    ];
+    figures(&["queue", "--tasks", "2000"], &keys);
 }

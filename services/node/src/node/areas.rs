@@ -9,10 +9,10 @@ use cairn_flow::{FlowError, Flows, Gc, Registry, WrongFlows};
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
-use cairn_operation_service::{GcJobApi, OperationApi};
+use cairn_operation_service::{GcJobApi, OperationApi, QueueApi};
 use cairn_proto::{
     call::Dispatch,
-    operation::v1alpha1::{GcJobDispatch, OperationDispatch},
+    operation::v1alpha1::{GcJobDispatch, OperationDispatch, QueueDispatch},
     query::v1alpha1::QueryDispatch,
     serve::Standard,
 };
@@ -144,6 +144,8 @@ impl Areas {
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+            let api = QueueApi::new(operations.clone());
+            services.push(Arc::new(QueueDispatch(Arc::new(api))));
             let api = GcJobApi::new(gc.clone(), resources.clone());
             services.push(Arc::new(GcJobDispatch(Arc::new(Standard(api)))));
         }
