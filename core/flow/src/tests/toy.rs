@@ -7,7 +7,7 @@ pub(super) const STEPS: [&str; 4] = ["allocate", "prepare", "attach", "record"];
 
 /// What is outside of the database and outlives the process, and what the steps are told to do.
 #[derive(Default)]
-pub(super) struct Outside {
+pub(crate) struct Outside {
     /// What the steps took and did not give back.
     pub(super) live: Mutex<BTreeSet<&'static str>>,
     /// Each effect that took place, by the id that it carried.
