@@ -148,12 +148,12 @@ impl<'a, T: Send> Ephemeral<'a, T> {
     /// Undoes the first `done` steps.
     async fn back(&self, done: usize, mut fault: Fault, local: &mut T) -> Fault {
         for step in self.steps[..done].iter().rev() {
-            if let Some(rollback) = &step.rollback {
-                if let Err(failed) = rollback(local).await {
-                    let cause = format!("{} is not rolled back: {}", step.name, failed.message);
-                    fault.causes.push(cause);
-                    continue;
-                }
+            if let Some(rollback) = &step.rollback
+                && let Err(failed) = rollback(local).await
+            {
+                let cause = format!("{} is not rolled back: {}", step.name, failed.message);
+                fault.causes.push(cause);
+                continue;
             }
             fault.rolled_back.push(step.name.to_owned());
         }

@@ -56,6 +56,9 @@ impl Dump {
         }
         for host in hosts {
             let mut value = serde_json::to_value(host).unwrap();
+            // One that is stopped is as good as none: a start makes it anew, from its row.
+            let vms = value["vms"].as_object_mut().unwrap();
+            vms.retain(|_, vm| !vm["pid"].is_null());
             without(&mut value, &RUNS);
             let uuid = host.host;
             for (field, value) in value.as_object().unwrap() {

@@ -16,12 +16,17 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Clouds at once.
 const WORKERS: usize = 3;
 
-/// Steps whose effect cannot be undone and who say so: when they are the last one to fail, they
-/// fail before it.
-const ENDS_BEFORE: [(&str, &str); 1] = [
+/// Steps whose effect cannot be undone: when they are the last one to fail, they fail before it.
+const ENDS_BEFORE: [(&str, &str); 2] = [
     // The file is gone or not; another deletion ends it.
     ("delete-image", "delete-file"),
+    // It is Running again until its host says that it is not.
+    ("stop-vm-instance", "stop-on-hypervisor"),
 ];
+
+/// Where a node that dies leaves copies on hosts: they go after the end, and nothing names them.
+const LEAVES_COPIES: [(&str, &str, Point); 1] =
+    [("delete-image", "delete-file", Point::AfterOutcome)];
 
 /// A flow that an rpc runs.
 #[derive(Debug, Clone)]
@@ -264,8 +269,17 @@ async fn check(world: &mut World, target: &Target, case: &Case, ends: &Ends) -> 
         true => vec![&ends.succeeded],
         false => ends.failed.iter().collect(),
     };
-    let became = world.becomes(&expected).await;
-    became.map_err(|difference| format!("it ended as {:?}, with:\n{difference}", ended.state()))?;
+    if let Err(difference) = world.becomes(&expected).await {
+        let now = world.dump().await.relative_to(world.before());
+        let last = case.rules.last().map(|rule| &rule.at);
+        let copies = last.is_some_and(|at| LEAVES_COPIES.contains(&(&at.flow, &at.step, at.point)));
+        if !(copies && now.is_but_for_copies(expected[0])) {
+            return Err(format!(
+                "it ended as {:?}, with:\n{difference}",
+                ended.state()
+            ));
+        }
+    }
     let doubled = world.doubled(&operation);
     if !doubled.is_empty() {
         return Err(format!("these took place twice: {doubled:?}"));
@@ -290,7 +304,6 @@ async fn cover(target: &Target) -> Vec<String> {
         };
         let mut problems = Vec::new();
         let began = std::time::Instant::now();
-        eprintln!("{}: {} cases in {kind:?}", target.flow, cases.len());
         for case in &cases {
             if let Err(problem) = check(&mut world, target, case, &ends).await {
                 let rules = case.rules.iter().map(ToString::to_string);
@@ -301,7 +314,12 @@ async fn cover(target: &Target) -> Vec<String> {
                 world.restore().await;
             }
         }
-        eprintln!("{}: took {:?}", target.flow, began.elapsed());
+        // How long the test is grows with these.
+        let (flow, count) = (&target.flow, cases.len());
+        println!(
+            "{flow}: {count} cases in {kind:?} took {:?}",
+            began.elapsed()
+        );
         return problems;
     }
     vec![format!(
