@@ -100,6 +100,15 @@ impl Simulator {
         });
     }
 
+    /// Changes what a host has behind everybody's back.
+    pub fn tamper(&self, host: HostUuid, change: impl FnOnce(&mut HostState)) {
+        // As with `set_size`.
+        let _ = lock(&self.inner.states).change(host, |state| {
+            change(state);
+            Ok(())
+        });
+    }
+
     /// Has a virtual machine end by itself, as if its process had died; `false` if it does not
     /// run on the host.
     pub fn end_vm(&self, host: HostUuid, vm: Uuid) -> bool {
