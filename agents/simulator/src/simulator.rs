@@ -90,6 +90,11 @@ impl Simulator {
         lock(&self.inner.faults).release(id)
     }
 
+    /// Ends all faults, and lets go what they held.
+    pub fn release_all(&self) {
+        lock(&self.inner.faults).release_all();
+    }
+
     /// Says how big a host is.
     pub fn set_size(&self, host: HostUuid, size: HostSize) {
         // Without a reply there is nothing that could fail but keeping it, which the next
