@@ -25,8 +25,8 @@ const USAGE: &str = "cairn [OPTIONS] <RESOURCE> <VERB> [ARGUMENTS]
        cairn version";
 const HELP: &str = "\
 A text given as @FILE is read from that file; @@ begins a text with @.
-The exit code is 0 if it succeeded, 1 if the call failed or the doctor found something, 2 if the
-command is wrong.
+The exit code is 0 if it succeeded, 1 if the call failed or answered what had better not be, 2 if
+the command is wrong.
 `cairn completion --help` has the shell complete commands, flags and names.
 `cairn <RESOURCE> --help`, `cairn <VERB> --help` and `cairn <VERB> <RESOURCE> --help` tell more.";
 
