@@ -16,10 +16,10 @@ use crate::{
     vms::{Hypervisor, Vms},
 };
 use cairn_agent_protocol::{
-    Agent, ApplyDhcp, CacheImage, CommandError, Connect, ConsolePart, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostInventory, HostStatus,
-    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TakeInventory,
-    TaskContext, VmFacts, VolumeFacts,
+    Agent, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart, CreateVolume,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostInventory,
+    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm,
+    TakeInventory, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -155,7 +155,11 @@ impl Agent for KvmAgent {
         Ok(self.network.delete_bridge(&command.bridge).await?)
     }
 
-    async fn apply_dhcp(&self, _: &TaskContext, command: ApplyDhcp) -> Result<(), CommandError> {
+    async fn apply_dhcp(
+        &self,
+        _: &TaskContext,
+        command: ApplyDhcp,
+    ) -> Result<Option<Behind>, CommandError> {
         Ok(self.dhcp.apply(command).await?)
     }
 

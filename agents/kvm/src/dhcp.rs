@@ -21,7 +21,7 @@ use crate::{
     process::{Process, ProcessId},
     programs::{Programs, SHORT},
 };
-use cairn_agent_protocol::{ApplyDhcp, DhcpLease, DhcpSubnet};
+use cairn_agent_protocol::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
 
 /// The servers of this host.
 #[derive(Debug, Clone)]
@@ -54,16 +54,24 @@ struct Address {
 }
 
 impl Dhcp {
-    /// Serves what the command says, unless a later one was applied.
-    pub(crate) async fn apply(&self, command: ApplyDhcp) -> Result<(), KvmError> {
+    /// Serves what the command says, unless a later one was applied. One that adds to what was not
+    /// applied is answered so.
+    pub(crate) async fn apply(&self, command: ApplyDhcp) -> Result<Option<Behind>, KvmError> {
         check(&command)?;
         let folder = self.directory.join(&command.bridge);
         fs::create_dir_all(&folder).map_err(KvmError::file(&folder))?;
         let before = read(&folder.join("applied.json"))?;
-        let later = |before: &&Applied| before.command.revision > command.revision;
-        if before.as_ref().filter(later).is_some() {
-            return Ok(());
+        let (applied, served) = match &before {
+            Some(Applied { command, .. }) => (command.revision, &*command.subnets),
+            None => Default::default(),
+        };
+        if applied > command.revision {
+            return Ok(None);
         }
+        let command = match command.whole(applied, served) {
+            Ok(whole) => whole,
+            Err(behind) => return Ok(Some(behind)),
+        };
         let running = match before.as_ref().and_then(|before| before.server.as_ref()) {
             Some(server) => Process::known_as(server)?,
             None => None,
@@ -95,7 +103,8 @@ impl Dhcp {
         let path = folder.join("applied.json");
         let text = serde_json::to_vec(&applied)
             .map_err(|cause| KvmError::file(&path)(std::io::Error::other(cause)))?;
-        write(&path, &text)
+        write(&path, &text)?;
+        Ok(None)
     }
 
     async fn start(&self, folder: &Path, command: &ApplyDhcp) -> Result<Process, KvmError> {
@@ -317,6 +326,7 @@ mod tests {
         let command = ApplyDhcp {
             bridge: "br_eth0".to_owned(),
             revision: 1,
+            since: None,
             subnets: vec![subnet(&[WEB, DB])],
         };
         check(&command).unwrap();
@@ -344,6 +354,7 @@ mod tests {
             let command = ApplyDhcp {
                 bridge: "br_eth0".to_owned(),
                 revision: 1,
+                since: None,
                 subnets: vec![subnet(&[wrong])],
             };
             let refused = check(&command);

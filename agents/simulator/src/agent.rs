@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::Simulator;
 use cairn_agent_protocol::{
-    Agent, AgentCommand as _, ApplyDhcp, CacheImage, CommandError, Connect, ConsolePart,
+    Agent, AgentCommand as _, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart,
     CreateVolume, DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts,
     HostInventory, HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm,
     StopVm, TakeInventory, TaskContext, VmFacts, VolumeFacts,
@@ -85,7 +85,11 @@ impl Agent for Simulator {
         .await
     }
 
-    async fn apply_dhcp(&self, cx: &TaskContext, command: ApplyDhcp) -> Result<(), CommandError> {
+    async fn apply_dhcp(
+        &self,
+        cx: &TaskContext,
+        command: ApplyDhcp,
+    ) -> Result<Option<Behind>, CommandError> {
         self.run(ApplyDhcp::NAME, cx, |state| state.apply_dhcp(command))
             .await
     }

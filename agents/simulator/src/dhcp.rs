@@ -1,6 +1,6 @@
 //! What simulated hosts serve by DHCP.
 
-use cairn_agent_protocol::{ApplyDhcp, CommandError, DhcpSubnet};
+use cairn_agent_protocol::{ApplyDhcp, Behind, CommandError, DhcpSubnet};
 use serde::{Deserialize, Serialize};
 
 use crate::HostState;
@@ -15,20 +15,24 @@ pub struct DhcpState {
 }
 
 impl HostState {
-    pub(crate) fn apply_dhcp(&mut self, command: ApplyDhcp) -> Result<(), CommandError> {
-        let ApplyDhcp {
-            bridge,
-            revision,
-            subnets,
-        } = command;
-        if !subnets.is_empty() && !self.bridges.contains_key(&bridge) {
+    pub(crate) fn apply_dhcp(
+        &mut self,
+        command: ApplyDhcp,
+    ) -> Result<Option<Behind>, CommandError> {
+        let bridge = command.bridge.clone();
+        if !command.subnets.is_empty() && !self.bridges.contains_key(&bridge) {
             return Err(CommandError::failed(format!("there is no bridge {bridge}")));
         }
         let state = self.dhcp.entry(bridge).or_default();
-        if revision >= state.revision {
-            *state = DhcpState { revision, subnets };
+        if command.revision >= state.revision {
+            match command.whole(state.revision, &state.subnets) {
+                Ok(ApplyDhcp {
+                    revision, subnets, ..
+                }) => *state = DhcpState { revision, subnets },
+                Err(behind) => return Ok(Some(behind)),
+            }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -52,6 +56,7 @@ mod tests {
         let apply = |revision, subnets: &[DhcpSubnet]| ApplyDhcp {
             bridge: "br_eth0".to_owned(),
             revision,
+            since: None,
             subnets: subnets.to_vec(),
         };
         let with = std::slice::from_ref(&subnet);
@@ -71,5 +76,18 @@ mod tests {
             subnets: Vec::new(),
         };
         assert_eq!(host.dhcp["br_eth0"], gone);
+
+        let add = |since, revision| ApplyDhcp {
+            since: Some(since),
+            ..apply(revision, with)
+        };
+        let behind = Some(Behind {
+            since: 4,
+            applied: 3,
+        });
+        assert_eq!(host.apply_dhcp(add(4, 5)).unwrap(), behind);
+        assert_eq!(host.dhcp["br_eth0"], gone);
+        assert_eq!(host.apply_dhcp(add(3, 5)).unwrap(), None);
+        assert_eq!(host.dhcp["br_eth0"].subnets, with);
     }
 }

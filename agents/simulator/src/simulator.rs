@@ -146,6 +146,11 @@ impl Simulator {
         lock(&self.inner.states).all()
     }
 
+    /// Has the hosts be as they were when [`Simulator::hosts`] told this.
+    pub fn restore(&self, hosts: Vec<HostState>) {
+        lock(&self.inner.states).restore(hosts);
+    }
+
     /// Every command that began, in that order.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {

@@ -297,6 +297,11 @@ impl States {
             .or_insert_with(|| HostState::new(host))
     }
 
+    /// In memory only: hosts that are kept are written with their next change.
+    pub(crate) fn restore(&mut self, hosts: Vec<HostState>) {
+        self.by_host = hosts.into_iter().map(|state| (state.host, state)).collect();
+    }
+
     pub(crate) fn all(&self) -> Vec<HostState> {
         self.by_host.values().cloned().collect()
     }

@@ -331,6 +331,7 @@ mod tests {
             ("operation", "show", "GetOperation", Kind::Unary),
             ("operation", "watch", "WatchOperation", Kind::Watch),
             ("cancel", "operation", "CancelOperation", Kind::Unary),
+            ("queue", "list", "ListQueue", Kind::Unary),
             ("image", "upload", "UploadImageChunk", Kind::Upload),
             ("image", "create", "CreateImage", Kind::Operation),
             (

@@ -46,6 +46,27 @@ pub(crate) fn labelled_rows(
     table(Some(names.collect()), lines)
 }
 
+/// A table of messages; those that have a depth are a tree, and their first column shows it.
+fn tree_or_rows(messages: &[DynamicMessage], mut columns: Vec<FieldDescriptor>) -> String {
+    let Some(depth) = columns.iter().position(|field| field.name() == "depth") else {
+        return rows(messages, &columns);
+    };
+    let depth = columns.remove(depth);
+    let names = columns.iter().map(|field| field.json_name().to_owned());
+    let lines = messages.iter().map(|message| {
+        let depth = message.get_field(&depth).as_u32().unwrap_or_default();
+        let mut cells: Vec<_> = columns
+            .iter()
+            .map(|field| clipped(&cell(message, field)))
+            .collect();
+        if let Some(first) = cells.first_mut() {
+            first.insert_str(0, &"  ".repeat(depth as usize));
+        }
+        cells
+    });
+    table(Some(names.collect()), lines)
+}
+
 /// The fields of a message, a line each.
 pub(crate) fn details(message: &DynamicMessage) -> String {
     let descriptor = message.descriptor();
@@ -69,7 +90,7 @@ pub(crate) fn answer(message: &DynamicMessage, catalog: &Catalog) -> String {
                 let inner: Vec<_> = list.iter().filter_map(Value::as_message).cloned().collect();
                 let of = inner.first().map(DynamicMessage::descriptor);
                 let columns = of.map(|of| columns(&of, catalog, &[])).unwrap_or_default();
-                blocks.push(rows(&inner, &columns));
+                blocks.push(tree_or_rows(&inner, columns));
             }
             _ if message.has_field(&field) => {
                 rest.push(vec![field.json_name().to_owned(), cell(message, &field)]);

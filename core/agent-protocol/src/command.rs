@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    ApplyDhcp, CacheImage, CommandError, CommandErrorCode, ConsolePart, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostInventory, HostStatus, ImageFacts,
-    PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TakeInventory, VmFacts,
-    VolumeFacts,
+    ApplyDhcp, Behind, CacheImage, CommandError, CommandErrorCode, ConsolePart, CreateVolume,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostInventory, HostStatus,
+    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TakeInventory,
+    VmFacts, VolumeFacts,
 };
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 
@@ -166,7 +166,7 @@ commands! {
     /// Removes a bridge; none there is a success.
     delete_bridge = "delete-bridge": DeleteBridge => ();
     /// Has a bridge's addresses served as said; what is so already is a success.
-    apply_dhcp = "apply-dhcp": ApplyDhcp => ();
+    apply_dhcp = "apply-dhcp": ApplyDhcp => Option<Behind>;
     /// Makes a volume; one that is there with this size is a success.
     create_volume = "create-volume": CreateVolume => VolumeFacts;
     /// Removes a volume; none there is a success.

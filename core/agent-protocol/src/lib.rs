@@ -22,7 +22,7 @@ pub use command::{
     Agent, AgentCommand, Command, CommandParseError, Connect, HostFacts, TaskContext,
 };
 pub use console::{ConsolePart, ReadConsole};
-pub use dhcp::{ApplyDhcp, DhcpLease, DhcpSubnet};
+pub use dhcp::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
 pub use inventory::{
     Bridge, DhcpServer, HostInventory, PoolFile, TakeInventory, Tap, VmProcess, is_tap_name,

@@ -11,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::{AgentError, pending::Pending};
 use cairn_agent_protocol::{Pong, path};
+use cairn_queue::Queues;
 use cairn_tls::{Credentials, Identity};
 use cairn_types::HostUuid;
 
@@ -30,6 +31,10 @@ pub struct Options {
     /// How long after a command's time limit the node still waits: the agent reports that the
     /// limit passed.
     pub grace: Duration,
+    /// Commands that may be under way on one host at once, 0 for any number; those past it wait.
+    pub commands_at_once: u32,
+    /// How many may wait so for one host; those past it are refused.
+    pub commands_waiting: usize,
 }
 
 impl Options {
@@ -43,6 +48,8 @@ impl Options {
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(2),
             grace: Duration::from_secs(10),
+            commands_at_once: 256,
+            commands_waiting: 10_000,
         }
     }
 }
@@ -56,6 +63,8 @@ pub struct Agents {
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) pending: Pending,
+    /// Of the commands of each host.
+    pub(crate) queues: Queues,
     pub(crate) http: reqwest::Client,
     addresses: Arc<Addresses>,
 }
@@ -82,6 +91,7 @@ impl Agents {
         let inner = Inner {
             options,
             pending: Pending::default(),
+            queues: Queues::default(),
             http,
             addresses,
         };

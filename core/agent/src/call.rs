@@ -2,9 +2,9 @@
 //!
 //! `cairn_agent_commands_total{command, outcome}` counts them: `ok`, `failed` as the agent says,
 //! `refused` for good, `timeout` if the agent took it and no outcome came, `unreachable` if it
-//! did not take it, `error` for a fault on this side. A call that is dropped does not count.
+//! did not take it, `overloaded` if too many were under way there, `error` for a fault on this side. A call that is dropped does not count.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use reqwest::{
     StatusCode,
@@ -20,6 +20,8 @@ use crate::{
 };
 use cairn_agent_protocol::{AgentCommand, CommandError, CommandHead, Outcome, path};
 use cairn_boot::{metrics::Counters, propagation};
+use cairn_proto::call::Context;
+use cairn_queue::{Entry, Level, Signature};
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid, chain};
 
 static COMMANDS: Counters<2> = Counters::new(
@@ -74,17 +76,46 @@ impl Agents {
         command: &C,
     ) -> Result<Delivered<C::Reply>, AgentError> {
         let span = info_span!("command", command = C::NAME, %host, task = %head.task);
-        let called = self.send(host, head, command).instrument(span).await;
+        let called = self.in_turn(host, head, command).instrument(span).await;
         let outcome = match &called {
             Ok(delivered) if delivered.reply.is_ok() => "ok",
             Ok(_) => "failed",
             Err(AgentError::Refused { .. }) => "refused",
             Err(AgentError::Deadline { .. }) => "timeout",
+            Err(AgentError::NoTurn { .. }) => "overloaded",
             Err(AgentError::NoAddress(_) | AgentError::Unreachable { .. }) => "unreachable",
             Err(_) => "error",
         };
         COMMANDS.add([C::NAME, outcome]);
         called
+    }
+
+    /// Sends it when there is room for it on the host, within its time limit.
+    async fn in_turn<C: AgentCommand>(
+        &self,
+        host: HostUuid,
+        head: Head,
+        command: &C,
+    ) -> Result<Delivered<C::Reply>, AgentError> {
+        let options = &self.inner.options;
+        let level = NonZeroU32::new(options.commands_at_once);
+        let level = level.map_or(Level::UNLIMITED, Level::at_most);
+        let signature = Signature::of("commands", &host.to_string());
+        let entry = Entry::new(signature, level, head.operation)
+            .account(Context::current().account)
+            .most_waiting(options.commands_waiting);
+        let no_turn = |cause| AgentError::NoTurn {
+            host,
+            command: C::NAME,
+            cause,
+        };
+        let ticket = self.inner.queues.enter(entry).map_err(no_turn)?;
+        let turn = match Instant::now().checked_add(head.timeout) {
+            Some(deadline) => ticket.before(deadline).await,
+            None => ticket.await,
+        };
+        let _slot = turn.map_err(no_turn)?;
+        self.send(host, head, command).await
     }
 
     async fn send<C: AgentCommand>(

@@ -2,6 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
+use cairn_queue::QueueError;
 use cairn_tls::TlsError;
 use cairn_types::{Coded, ErrorCode, HostUuid, TaskUuid};
 
@@ -46,6 +47,17 @@ pub enum AgentError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// Too many commands are under way on the host, or this one waited too long for them.
+    #[error("`{command}` did not get its turn on host {host}")]
+    NoTurn {
+        /// The host.
+        host: HostUuid,
+        /// What was to be sent.
+        command: &'static str,
+        /// What stands against it.
+        #[source]
+        cause: QueueError,
+    },
     /// The same task was called again while this call waited; the outcome goes there.
     #[error("task {task} on host {host} was called again")]
     CalledAgain {
@@ -79,9 +91,17 @@ impl Coded for AgentError {
             Self::NoAddress(_) | Self::Unreachable { .. } => ErrorCode::AgentUnreachable,
             Self::Refused { .. } | Self::Malformed { .. } => ErrorCode::AgentFailed,
             Self::Deadline { .. } => ErrorCode::DeadlineExceeded,
+            Self::NoTurn { cause, .. } => cause.code(),
             Self::CalledAgain { .. } | Self::Certificate(_) | Self::Client(_) => {
                 ErrorCode::Internal
             }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoTurn { cause, .. } => cause.retry_after(),
+            _ => None,
         }
     }
 }

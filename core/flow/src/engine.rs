@@ -1,37 +1,37 @@
 //! Runs a flow: forward from boundary to boundary, or back.
 //!
-//! A boundary is one commit: the outcome of a step with its rows, and the intent of the next. So
-//! at any moment the log says which step may have done something that has no outcome yet.
+//! A boundary is one commit: the outcome of a step with its rows, and the intents of those that
+//! come next. So at any moment the log says which steps may have done something that has no
+//! outcome yet. Steps run at once where the flow says so; their boundaries follow each other.
+//!
+//! When a step fails for good, or the operation is cancelled, nothing further is begun; those that
+//! are under way come to their end, and then the run turns.
 //!
 //! `cairn_flow_steps_total{flow, step, direction, outcome}` counts what steps did: `run` or
 //! `rollback`, `ok` or `failed`; each attempt counts.
 
+mod attempt;
 mod commit;
 mod state;
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use cairn_boot::{metrics::Counters, propagation};
 use cairn_operation::{At, Ending, OperationContext, Point};
-use cairn_proto::{call::Context, fault::Fault};
+use cairn_proto::fault::Fault;
 use cairn_types::ErrorCode;
-use futures::FutureExt as _;
-use tracing::{Instrument as _, error, info_span, warn};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tracing::{error, warn};
 
 use crate::{
-    Bag, Direction, FlowError, Outcome, Step, StepContext,
+    Bag, Direction, FlowError, Outcome,
     flow::{Definition, Finish},
-    log::{self, Place},
+    log::{self, Entry, Place},
+    outcome::After,
 };
 
-use commit::End;
-use state::{State, plan};
-
-static STEPS: Counters<4> = Counters::new(
-    "cairn_flow_steps_total",
-    "Attempts at steps of flows.",
-    ["flow", "step", "direction", "outcome"],
-);
+use attempt::{Attempt, Finished};
+use commit::Last;
+use state::State;
 
 /// Runs the flow to the operation's end.
 pub(crate) async fn run(
@@ -40,12 +40,15 @@ pub(crate) async fn run(
     inputs: Bag,
     finish: Finish,
 ) -> Result<Arc<Ending>, Fault> {
-    let recorded = log::load(cx.store(), cx.uuid()).await?;
+    let recorded = match cx.has_log() {
+        true => log::load(cx.store(), cx.uuid()).await?,
+        false => None,
+    };
     let state = match recorded {
         None => {
             if let Some(missing) = flow.inputs.iter().find(|input| !inputs.holds(input)) {
                 return Err(FlowError::Input {
-                    flow: flow.name,
+                    flow: flow.name.clone(),
                     message: missing.clone(),
                 }
                 .into());
@@ -73,6 +76,8 @@ pub(crate) async fn run(
         cx,
         finish,
         state,
+        running: FuturesUnordered::new(),
+        finished: VecDeque::new(),
     }
     .run()
     .await
@@ -83,160 +88,251 @@ struct Engine<'a> {
     cx: &'a OperationContext,
     finish: Finish,
     state: State,
+    running: FuturesUnordered<BoxFuture<'a, Finished>>,
+    /// What came to its end while something was committed.
+    finished: VecDeque<Finished>,
 }
 
 impl Engine<'_> {
     async fn run(mut self) -> Result<Arc<Ending>, Fault> {
-        if let Some(ending) = self.begin().await? {
-            return Ok(ending);
-        }
+        let mut ending = self.begin().await?;
         loop {
-            let ending = match self.state.turned.clone() {
-                None => self.forward().await?,
-                Some(fault) => self.back(fault).await?,
-            };
             if let Some(ending) = ending {
                 return Ok(ending);
             }
+            let finished = match self.finished.pop_front() {
+                Some(finished) => Some(finished),
+                None => self.running.next().await,
+            };
+            ending = match finished {
+                None => self.idle().await?,
+                Some(finished) => {
+                    self.state.busy[finished.index] = false;
+                    match finished.direction {
+                        Direction::Run => self.ran(finished).await?,
+                        Direction::Rollback => self.rolled_back(finished).await?,
+                    }
+                }
+            };
         }
     }
 
-    /// Announces the first step, where that is needed.
+    /// Announces the first steps, where that is needed.
     async fn begin(&mut self) -> Result<Option<Arc<Ending>>, Fault> {
         if self.state.turned.is_some() {
             return Ok(None);
         }
-        if self.state.begin.is_none() {
+        let state = &mut self.state;
+        if state.begin.is_none() {
             // Taken up again: between two steps, as it were.
-            return match self.cx.check_cancelled() {
-                Err(fault) if !self.state.forward_only() => self.turn(fault, None).await,
-                _ => Ok(None),
-            };
+            if !state.graph.forward_only(&state.places) {
+                state.stopping = self.cx.check_cancelled().err();
+            }
+            return Ok(None);
         }
-        let (skipped, next) = plan(&self.state.steps, &self.state.bag, 0);
-        match next {
-            Some(next) if !self.state.steps[next].outside() => {
-                // Nothing happens outside before the first outcome: the run begins with that.
-                for step in &skipped {
-                    self.state.places[*step] = Place::Skipped;
-                }
-                self.state.leave_out(&skipped);
-                self.state.next = next;
-                Ok(None)
-            }
-            next => {
-                let step = next.map_or("finish", |next| self.state.steps[next].name());
-                self.at(Point::BeforeIntent, step, Direction::Run).await;
-                match self.boundary(None).await {
-                    Ok(ended) => Ok(ended),
-                    Err(fault) => self.turn(fault, None).await,
-                }
-            }
+        let mut places = state.places.clone();
+        let skipped = state.graph.leave_out(&mut places, &state.bag);
+        let ready: Vec<_> = state.graph.ready(&places).collect();
+        let inside = |index: &usize| !state.graph.leaves[*index].step.outside();
+        if !ready.is_empty() && ready.iter().all(inside) {
+            // Nothing happens outside before the first outcome: the run begins with that.
+            let entries = State::skipped(&state.graph, &skipped);
+            state.places = places;
+            state.later(entries);
+            return Ok(None);
+        }
+        for index in ready {
+            self.at(Point::BeforeIntent, index, Direction::Run).await;
+        }
+        self.boundary_or_turn().await
+    }
+
+    /// A boundary that is not that of a step.
+    async fn boundary_or_turn(&mut self) -> Result<Option<Arc<Ending>>, Fault> {
+        match self.boundary(None).await {
+            Ok(ended) => Ok(ended),
+            Err(fault) => self.turn(fault).await,
         }
     }
 
-    /// One step forward.
-    async fn forward(&mut self) -> Result<Option<Arc<Ending>>, Fault> {
-        let index = self.state.next;
-        let step = self.state.steps[index].clone();
-        let mut failures = 0;
-        loop {
-            self.at(Point::AfterIntent, step.name(), Direction::Run)
-                .await;
-            let percent = 100 * index / self.state.steps.len().max(1);
-            self.cx
-                .progress(u32::try_from(percent).unwrap_or(100), step.name());
-            let mut after = None;
-            let done = match self.effect(&step, Direction::Run, failures).await {
-                Ok(mut outcome) => {
-                    self.at(Point::AfterEffect, step.name(), Direction::Run)
-                        .await;
-                    after = outcome.after.take();
-                    if let Some(next) = self.state.steps.get(index + 1) {
-                        self.at(Point::BeforeIntent, next.name(), Direction::Run)
-                            .await;
-                    }
-                    self.boundary(Some((index, outcome))).await
-                }
-                Err(fault) => Err(fault),
-            };
-            let fault = match done {
-                Ok(ended) => {
-                    committed(after);
-                    self.at(Point::AfterOutcome, step.name(), Direction::Run)
-                        .await;
-                    return Ok(ended);
-                }
-                Err(fault) => fault,
-            };
-            if !self.state.forward_only() {
-                return self.turn(fault, Some(index)).await;
+    /// No step is under way: it ends, turns, or begins what comes next.
+    async fn idle(&mut self) -> Result<Option<Arc<Ending>>, Fault> {
+        if let Some((index, direction, fault)) = self.state.given_up.take() {
+            return self.leave(fault, index, direction).await.map(Some);
+        }
+        if let Some(fault) = self.state.turned.clone() {
+            self.undo();
+            if self.running.is_empty() {
+                let fault = self.state.rolled_back(fault);
+                return self.insist(vec![], None, Last::Failed(fault)).await;
             }
-            failures += 1;
-            if self.is_given_up(&fault, failures) || self.cx.over_time_limit() {
-                return self.leave(fault, index, Direction::Run).await.map(Some);
-            }
+            return Ok(None);
+        }
+        if let Some(fault) = self.state.stopping.take() {
+            return self.turn(fault).await;
+        }
+        self.go_on();
+        if self.running.is_empty() {
+            return self.boundary_or_turn().await;
+        }
+        Ok(None)
+    }
+
+    /// Begins the steps that may be begun.
+    fn go_on(&mut self) {
+        for index in self.state.ready() {
+            self.launch(index, Direction::Run, 0);
+        }
+    }
+
+    /// Begins to undo the steps that may be undone.
+    fn undo(&mut self) {
+        for index in self.state.undoable() {
+            self.launch(index, Direction::Rollback, 0);
+        }
+    }
+
+    fn launch(&mut self, index: usize, direction: Direction, failures: u32) {
+        let state = &mut self.state;
+        state.busy[index] = true;
+        let attempt = Attempt {
+            flow: self.flow,
+            cx: self.cx,
+            graph: Arc::clone(&state.graph),
+            bag: Arc::clone(&state.bag),
+            index,
+            direction,
+            failures,
+            percent: state.graph.percent(&state.places),
+        };
+        self.running.push(Box::pin(attempt.run()));
+    }
+
+    /// A step came to the end of an attempt.
+    async fn ran(&mut self, finished: Finished) -> Result<Option<Arc<Ending>>, Fault> {
+        let Finished {
+            index,
+            failures,
+            result,
+            ..
+        } = finished;
+        let done = match result {
+            Ok(outcome) => self.done(index, outcome).await,
+            Err(fault) => Err(fault),
+        };
+        let fault = match done {
+            Ok(ended) => return Ok(ended),
+            Err(fault) => fault,
+        };
+        let failures = failures + 1;
+        let graph = Arc::clone(&self.state.graph);
+        let leaf = &graph.leaves[index];
+        let (step, attempts) = (leaf.path.as_str(), leaf.options.retry.attempts);
+        if leaf.forward {
             warn!(
-                step = step.name(),
+                step,
                 failures,
                 error = fault.message,
                 "step goes only forward"
             );
-            tokio::time::sleep(self.flow.retry.pause(failures)).await;
+            if self.is_given_up(&fault, failures) || self.cx.over_time_limit() {
+                self.state
+                    .given_up
+                    .get_or_insert((index, Direction::Run, fault));
+            } else {
+                self.launch(index, Direction::Run, failures);
+            }
+            return Ok(None);
         }
+        let mut fault = fault;
+        if failures < attempts && self.state.stopping.is_none() {
+            match self.cx.check_cancelled() {
+                Ok(()) => {
+                    warn!(step, failures, error = fault.message, "step is tried again");
+                    let entry = Entry::failed(step, Direction::Run, &fault);
+                    self.state.later([entry]);
+                    self.launch(index, Direction::Run, failures);
+                    return Ok(None);
+                }
+                Err(interrupted) => fault = interrupted,
+            }
+        }
+        self.state.stopping.get_or_insert_with(|| fault.clone());
+        self.state.failed.push((index, fault));
+        Ok(None)
     }
 
-    /// One step back.
-    async fn back(&mut self, fault: Fault) -> Result<Option<Arc<Ending>>, Fault> {
-        let Some(index) = self.state.to_undo().next() else {
-            let fault = self.state.rolled_back(fault);
-            return self.insist(vec![], None, End::Failed(fault)).await;
-        };
-        let step = self.state.steps[index].clone();
-        let mut failures = 0;
-        loop {
-            self.at(Point::AfterIntent, step.name(), Direction::Rollback)
-                .await;
-            let mut after = None;
-            let undone = match self.effect(&step, Direction::Rollback, failures).await {
-                Ok(mut outcome) => {
-                    self.at(Point::AfterEffect, step.name(), Direction::Rollback)
-                        .await;
-                    after = outcome.after.take();
-                    if let Some(next) = self.state.to_undo().nth(1) {
-                        let next = self.state.steps[next].name();
+    /// Commits what a step came to.
+    async fn done(
+        &mut self,
+        index: usize,
+        mut outcome: Outcome,
+    ) -> Result<Option<Arc<Ending>>, Fault> {
+        let after = outcome.after.take();
+        if self.state.stopping.is_none() {
+            let mut places = self.state.places.clone();
+            places[index] = Place::Done;
+            let next: Vec<_> = self.state.graph.ready(&places).collect();
+            for next in next {
+                if !self.state.busy[next] {
+                    self.at(Point::BeforeIntent, next, Direction::Run).await;
+                }
+            }
+        }
+        let ended = self.boundary(Some((index, outcome))).await?;
+        let_go(after);
+        self.at(Point::AfterOutcome, index, Direction::Run).await;
+        Ok(ended)
+    }
+
+    /// The rollback of a step came to the end of an attempt.
+    async fn rolled_back(&mut self, finished: Finished) -> Result<Option<Arc<Ending>>, Fault> {
+        let Finished {
+            index,
+            failures,
+            result,
+            ..
+        } = finished;
+        let undone = match result {
+            Ok(mut outcome) => {
+                let after = outcome.after.take();
+                let mut places = self.state.places.clone();
+                places[index] = Place::Undone;
+                for next in self.state.graph.undoable(&places) {
+                    if !self.state.busy[next] {
                         self.at(Point::BeforeIntent, next, Direction::Rollback)
                             .await;
                     }
-                    self.undone(index, outcome, &fault).await
                 }
-                Err(fault) => Err(fault),
-            };
-            let failed = match undone {
-                Ok(ended) => {
-                    committed(after);
-                    self.at(Point::AfterOutcome, step.name(), Direction::Rollback)
-                        .await;
-                    return Ok(ended);
+                match self.undone(index, outcome).await {
+                    Ok(ended) => {
+                        let_go(after);
+                        self.at(Point::AfterOutcome, index, Direction::Rollback)
+                            .await;
+                        return Ok(ended);
+                    }
+                    Err(failed) => failed,
                 }
-                Err(failed) => failed,
-            };
-            failures += 1;
-            warn!(
-                step = step.name(),
-                failures,
-                error = failed.message,
-                "rollback failed"
-            );
-            if self.is_given_up(&failed, failures) {
-                self.state.left = Some(failed);
-                return self
-                    .leave(fault, index, Direction::Rollback)
-                    .await
-                    .map(Some);
             }
-            tokio::time::sleep(self.flow.retry.pause(failures)).await;
+            Err(failed) => failed,
+        };
+        let failures = failures + 1;
+        warn!(
+            step = self.state.path(index),
+            failures,
+            error = undone.message,
+            "rollback failed"
+        );
+        if !self.is_given_up(&undone, failures) && self.state.given_up.is_none() {
+            self.launch(index, Direction::Rollback, failures);
+            return Ok(None);
         }
+        let fault = self.state.turned.clone().unwrap_or_else(|| undone.clone());
+        if self.state.given_up.is_none() {
+            self.state.given_up = Some((index, Direction::Rollback, fault));
+            self.state.left = Some(undone);
+        }
+        Ok(None)
     }
 
     /// What fails like this is a matter for a job. What cannot be reached was tried for a while
@@ -245,75 +341,21 @@ impl Engine<'_> {
         failures >= self.flow.retry.attempts || fault.code == ErrorCode::AgentUnreachable
     }
 
-    /// Does what a step does outside of the transaction; its panic is its fault.
-    async fn effect(
-        &self,
-        step: &Arc<dyn Step>,
-        direction: Direction,
-        attempt: u32,
-    ) -> Result<Outcome, Fault> {
-        let cx = StepContext {
-            bag: &self.state.bag,
-            operation: self.cx,
-            step: step.name(),
-            direction,
+    async fn at(&mut self, point: Point, index: usize, direction: Direction) {
+        let at = At {
+            point,
+            flow: &self.flow.name,
+            step: self.state.path(index),
+            direction: direction.as_str(),
         };
-        let mut context = Context::current();
-        // A repeat after a crash finds what its call became; a new attempt makes a new call.
-        context.idempotency_key = Some(match (self.cx.attempt(), attempt) {
-            (0, 0) => cx.task().to_string().into(),
-            (0, n) => format!("{}/{n}", cx.task()).into(),
-            (later, n) => format!("{}/{later}/{n}", cx.task()).into(),
-        });
-        let span = info_span!(
-            "step",
-            flow = self.flow.name,
-            step = step.name(),
-            direction = direction.as_str()
-        );
-        propagation::hand_on(&span, &mut context.traceparent);
-        let effect = async {
-            match direction {
-                Direction::Run => step.run(&cx).await,
-                Direction::Rollback => step.rollback(&cx).await,
-            }
-        };
-        // After a panic nothing of the step is used again but what it shares.
-        let effect = AssertUnwindSafe(context.scope(effect)).catch_unwind();
-        let done = effect.instrument(span).await.unwrap_or_else(|panic| {
-            let panicked = FlowError::Panicked {
-                step: step.name().to_owned(),
-                panic: panic_text(&*panic).to_owned(),
-            };
-            error!(error = %panicked, "step panicked");
-            Err(panicked.into())
-        });
-        let outcome = if done.is_ok() { "ok" } else { "failed" };
-        STEPS.add([self.flow.name, step.name(), direction.as_str(), outcome]);
-        done
-    }
-
-    async fn at(&self, point: Point, step: &str, direction: Direction) {
-        self.cx
-            .failpoint(At {
-                point,
-                flow: self.flow.name,
-                step,
-                direction: direction.as_str(),
-            })
-            .await;
+        // Nothing is to be failed or repeated between steps.
+        drop(self.cx.failpoint(at).await);
     }
 }
 
 /// Lets those go who wait for an outcome to be committed.
-fn committed(after: Option<Box<dyn FnOnce() + Send + Sync>>) {
+fn let_go(after: Option<After>) {
     if let Some(after) = after {
         after();
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without words")
 }

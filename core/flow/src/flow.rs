@@ -1,6 +1,6 @@
 //! A flow: its steps, checked when it is built, and how it is run.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use cairn_operation::{Ended, OperationContext};
@@ -8,83 +8,86 @@ use cairn_proto::fault::Fault;
 use cairn_store::{BoxFuture, Tx};
 use prost::Message;
 
-use crate::{Bag, FlowError, Step, engine};
+use crate::{
+    Bag, FlowError, Hook, Options, Part, Retry, Step, When, check::check, engine, graph::Graph,
+    hook::Hooks, part::Kind,
+};
 
-/// How failures are tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// How often a rollback, or a step past the point of no return, is tried before it is left to
-    /// a job.
-    pub attempts: u32,
-    /// The first pause; each is twice the one before.
-    pub first: Duration,
-    /// The longest pause.
-    pub longest: Duration,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            first: Duration::from_millis(200),
-            longest: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Retry {
-    /// The pause after so many failures.
-    pub(crate) fn pause(self, failures: u32) -> Duration {
-        let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
-        let pause = self.first.saturating_mul(doubled.unwrap_or(u32::MAX));
-        pause.min(self.longest)
-    }
-}
-
-/// A list of steps; cheap to clone.
+/// Steps and how they follow each other; cheap to clone.
 #[derive(Clone)]
 pub struct Flow(pub(crate) Arc<Definition>);
 
 pub(crate) struct Definition {
-    pub(crate) name: &'static str,
-    pub(crate) steps: Vec<Arc<dyn Step>>,
+    pub(crate) name: String,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) graph: Arc<Graph>,
     pub(crate) inputs: Vec<String>,
-    /// The step after which it only goes forward.
+    /// The part after which it only goes forward.
     pub(crate) forward_after: Option<String>,
     pub(crate) retry: Retry,
+    /// Those of the flows in it among them.
+    pub(crate) hooks: Hooks,
+    /// Further steps, which runs of before may have had.
+    pub(crate) known: Arc<Steps>,
 }
 
-/// Gathers the steps of a flow.
-pub struct Builder(Definition);
+/// Steps by their names.
+pub(crate) type Steps = BTreeMap<&'static str, Arc<dyn Step>>;
+
+/// Gathers the parts of a flow.
+pub struct Builder {
+    name: String,
+    parts: Vec<Part>,
+    forward_after: Option<String>,
+    retry: Retry,
+    hooks: Hooks,
+    known: Arc<Steps>,
+}
 
 impl Builder {
-    /// Adds a step after those that are there.
+    /// Adds a step, or another [`Part`], after those that are there.
     #[must_use]
-    pub fn step(mut self, step: impl Step) -> Self {
-        self.0.steps.push(Arc::new(step));
+    pub fn step(mut self, part: impl Into<Part>) -> Self {
+        self.parts.push(part.into());
         self
     }
 
-    /// After this step nothing is rolled back: what fails is tried again, in the end by a job, and a
+    /// After this part nothing is rolled back: what fails is tried again, in the end by a job, and a
     /// cancel comes too late.
     ///
     /// # Errors
-    /// If there is no such step yet.
-    pub fn forward_after(mut self, step: &str) -> Result<Self, FlowError> {
-        if !self.0.steps.iter().any(|known| known.name() == step) {
+    /// If there is no such part yet.
+    pub fn forward_after(mut self, part: &str) -> Result<Self, FlowError> {
+        if !self.parts.iter().any(|known| known.name == part) {
             return Err(FlowError::NoStep {
-                flow: self.0.name,
-                step: step.to_owned(),
+                flow: self.name,
+                step: part.to_owned(),
             });
         }
-        self.0.forward_after = Some(step.to_owned());
+        self.forward_after = Some(part.to_owned());
         Ok(self)
     }
 
-    /// Sets how failures are tried again.
+    /// Sets how a rollback is tried, and with which pauses what only goes forward.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.0.retry = retry;
+        self.retry = retry;
+        self
+    }
+
+    /// Adds rows that are written with the end of a run.
+    #[must_use]
+    pub fn hook(self, when: When, hook: impl Hook) -> Self {
+        self.shared_hook(when, Arc::new(hook))
+    }
+
+    pub(crate) fn shared_hook(mut self, when: When, hook: Arc<dyn Hook>) -> Self {
+        self.hooks.add(when, hook);
+        self
+    }
+
+    pub(crate) fn known(mut self, known: Arc<Steps>) -> Self {
+        self.known = known;
         self
     }
 
@@ -94,31 +97,32 @@ impl Builder {
     /// # Errors
     /// What does not fit.
     pub fn build(mut self, inputs: &[&str]) -> Result<Flow, FlowError> {
-        let flow = self.0.name;
-        let mut names = BTreeSet::new();
-        let mut there: BTreeSet<&str> = inputs.iter().copied().collect();
-        for step in &self.0.steps {
-            let name = step.name();
-            let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-            if name.is_empty() || !name.bytes().all(fine) {
-                let step = name.to_owned();
-                return Err(FlowError::Name { flow, step });
-            }
-            if !names.insert(name) {
-                let step = name.to_owned();
-                return Err(FlowError::Duplicate { flow, step });
-            }
-            if let Some(missing) = step.needs().iter().find(|need| !there.contains(**need)) {
-                return Err(FlowError::Missing {
-                    flow,
-                    step: name.to_owned(),
-                    message: (*missing).to_owned(),
-                });
-            }
-            there.extend(step.provides());
+        let inputs: Vec<_> = inputs.iter().map(|input| (*input).to_owned()).collect();
+        check(&self.name, &self.parts, &inputs)?;
+        gather_hooks(&self.parts, &mut self.hooks);
+        let graph = Graph::of(&self.parts, self.forward_after.as_deref());
+        Ok(Flow(Arc::new(Definition {
+            name: self.name,
+            parts: self.parts,
+            graph: Arc::new(graph),
+            inputs,
+            forward_after: self.forward_after,
+            retry: self.retry,
+            hooks: self.hooks,
+            known: self.known,
+        })))
+    }
+}
+
+/// The hooks of the flows in a flow take place at its end. Those of flows in these are among
+/// theirs already.
+fn gather_hooks(parts: &[Part], hooks: &mut Hooks) {
+    for part in parts {
+        match &part.kind {
+            Kind::Step { .. } => {}
+            Kind::Group(parts) => gather_hooks(parts, hooks),
+            Kind::Flow(inner) => hooks.extend(&inner.hooks),
         }
-        self.0.inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
-        Ok(Flow(Arc::new(self.0)))
     }
 }
 
@@ -129,20 +133,37 @@ pub(crate) type Finish =
 impl Flow {
     /// A flow of that name, stable once released: `create-vm-instance`.
     #[must_use]
-    pub fn builder(name: &'static str) -> Builder {
-        Builder(Definition {
-            name,
-            steps: Vec::new(),
-            inputs: Vec::new(),
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder {
+            name: name.into(),
+            parts: Vec::new(),
             forward_after: None,
             retry: Retry::default(),
-        })
+            hooks: Hooks::default(),
+            known: Arc::default(),
+        }
     }
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.0.name
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The full names of the messages that it begins with.
+    #[must_use]
+    pub fn inputs(&self) -> &[String] {
+        &self.0.inputs
+    }
+
+    /// Its steps in their order, with those of the flows in it.
+    pub fn steps(&self) -> impl Iterator<Item = FlowStep<'_>> {
+        self.0.graph.leaves.iter().map(|leaf| FlowStep {
+            path: &leaf.path,
+            step: &*leaf.step,
+            options: leaf.options,
+            forward: leaf.forward,
+        })
     }
 
     /// Runs it for an operation, or goes on where an earlier run of the operation was cut off;
@@ -176,10 +197,23 @@ impl Flow {
 
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps: Vec<_> = self.0.steps.iter().map(|step| step.name()).collect();
+        let steps: Vec<_> = self.steps().map(|step| step.path).collect();
         f.debug_struct("Flow")
             .field("name", &self.0.name)
             .field("steps", &steps)
             .finish()
     }
+}
+
+/// A step in its place in a flow.
+#[derive(Clone, Copy)]
+pub struct FlowStep<'a> {
+    /// Its name in the log: its own, behind those of the flows that it is in, `network/lease`.
+    pub path: &'a str,
+    /// What it does.
+    pub step: &'a dyn Step,
+    /// How it is tried here.
+    pub options: Options,
+    /// It is past the point of no return.
+    pub forward: bool,
 }

@@ -21,6 +21,10 @@ static RECORDS: Counters<0> = Counters::new(
     [],
 );
 
+/// How many entries one statement writes at most. A boundary has two, and one for each step that is
+/// left out.
+const ENTRIES_AT_ONCE: usize = 4;
+
 /// What an entry of the log says of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -53,6 +57,7 @@ impl Kind {
 /// One entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
+    /// The step's path.
     pub(crate) step: String,
     pub(crate) direction: Direction,
     pub(crate) kind: Kind,
@@ -89,7 +94,8 @@ impl Entry {
 /// How a run began.
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
-    pub(crate) flow: &'static str,
+    pub(crate) flow: String,
+    /// See [`crate::part`].
     pub(crate) steps: String,
     pub(crate) bag: Bytes,
 }
@@ -119,7 +125,7 @@ impl Append {
                  VALUES (?, ?, ?, ?, ?)",
                 vec![
                     self.operation.into(),
-                    (*flow).into(),
+                    flow.into(),
                     steps.into(),
                     bag.clone().into(),
                     Direction::Run.as_str().into(),
@@ -128,27 +134,7 @@ impl Append {
             .await?;
             OperationContext::mark_log(tx, self.operation).await?;
         }
-        let time = micros_now();
-        for _ in &self.entries {
-            RECORDS.add([]);
-        }
-        for (sequence, entry) in (self.sequence..).zip(&self.entries) {
-            tx.execute(
-                "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \
-                 error, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                vec![
-                    self.operation.into(),
-                    sequence.into(),
-                    (&entry.step).into(),
-                    entry.direction.as_str().into(),
-                    entry.kind.as_str().into(),
-                    entry.payload.clone().into(),
-                    entry.error.clone().into(),
-                    time.into(),
-                ],
-            )
-            .await?;
-        }
+        self.write_entries(tx).await?;
         if let Some(fault) = &self.turn {
             tx.execute(
                 "UPDATE flow_run SET direction = ?, fault = ? WHERE operation_uuid = ?",
@@ -164,20 +150,49 @@ impl Append {
     }
 }
 
+impl Append {
+    async fn write_entries(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let operation = Value::from(self.operation);
+        let time = micros_now();
+        let mut sequence = self.sequence;
+        for entries in self.entries.chunks(ENTRIES_AT_ONCE) {
+            let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; entries.len()].join(", ");
+            let sql = format!(
+                "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \
+                 error, time) VALUES {rows}"
+            );
+            let mut values = Vec::with_capacity(8 * entries.len());
+            for entry in entries {
+                values.extend([
+                    operation.clone(),
+                    sequence.into(),
+                    (&entry.step).into(),
+                    entry.direction.as_str().into(),
+                    entry.kind.as_str().into(),
+                    entry.payload.clone().into(),
+                    entry.error.clone().into(),
+                    time.into(),
+                ]);
+                sequence += 1;
+                RECORDS.add([]);
+            }
+            tx.execute(&sql, values).await?;
+        }
+        Ok(())
+    }
+}
+
 /// A run as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     pub(crate) flow: String,
-    pub(crate) steps: Vec<String>,
+    /// What it was resolved to when it began, as it is stored.
+    pub(crate) steps: String,
     pub(crate) bag: Bag,
     /// Why it turned back, if it did.
     pub(crate) turned: Option<Fault>,
     /// With the microseconds since 1970 at which each was written.
     pub(crate) entries: Vec<(Entry, i64)>,
-}
-
-pub(crate) fn join_steps<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(",")
 }
 
 /// The recorded run of an operation, if it has one.
@@ -191,7 +206,7 @@ pub(crate) async fn load(
     };
     let of_operation: Vec<Value> = vec![operation.into()];
     let runs = store
-        .rows(
+        .find_rows(
             "SELECT flow, steps, bag, fault FROM flow_run WHERE operation_uuid = ?",
             of_operation.clone(),
         )
@@ -200,7 +215,7 @@ pub(crate) async fn load(
         return Ok(None);
     };
     let rows = store
-        .rows(
+        .find_rows(
             "SELECT step, direction, kind, payload, error, time FROM flow_log \
              WHERE operation_uuid = ? ORDER BY sequence",
             of_operation,
@@ -224,10 +239,9 @@ pub(crate) async fn load(
         entries.push((entry, row.int(5)?));
     }
     let turned = run.opt_bytes(3)?.map(|bytes| decode_fault(&bytes));
-    let steps = run.text(1)?;
     Ok(Some(Recorded {
         flow: run.text(0)?,
-        steps: steps.split_terminator(',').map(str::to_owned).collect(),
+        steps: run.text(1)?,
         bag: Bag::decode(run.bytes(2)?).map_err(|_| problem("its inputs cannot be decoded"))?,
         turned: turned
             .transpose()

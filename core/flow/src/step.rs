@@ -3,17 +3,18 @@
 use async_trait::async_trait;
 use cairn_operation::OperationContext;
 use cairn_proto::fault::Fault;
-use cairn_store::{BoxFuture, Store, Tx};
+use cairn_store::Store;
 use cairn_types::TaskUuid;
 use prost::Name;
 
-use crate::{Bag, FlowError};
+use crate::{Bag, FlowError, Options, Outcome};
 
 /// One step of a flow. Both directions are idempotent: after a crash a direction whose outcome was
 /// not committed runs again.
 #[async_trait]
 pub trait Step: Send + Sync + 'static {
-    /// Its name in the log, stable once released: `allocate-host`.
+    /// What flows name it by, `allocate-host`: a-z, 0-9 and `-`, stable once released. It is also
+    /// its name in the log, unless the flow gives it another one.
     fn name(&self) -> &'static str;
 
     /// The full names of the messages that it reads.
@@ -29,6 +30,11 @@ pub trait Step: Send + Sync + 'static {
     /// It has an effect outside of the database, so an intent is committed before it begins.
     fn outside(&self) -> bool {
         false
+    }
+
+    /// How it is tried, unless the flow says otherwise.
+    fn options(&self) -> Options {
+        Options::default()
     }
 
     /// It is left out of this run.
@@ -72,71 +78,12 @@ impl Direction {
     }
 }
 
-type Rows = dyn for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<Bag, Fault>> + Send + Sync;
-
-/// What a step comes to: messages for the steps after it, and rows that commit with it.
-#[derive(Default)]
-pub struct Outcome {
-    provided: Bag,
-    rows: Option<Box<Rows>>,
-    pub(crate) after: Option<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl Outcome {
-    /// Nothing.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// A message for the steps after this one.
-    pub fn provide<M: Name>(message: &M) -> Self {
-        Self::none().and(message)
-    }
-
-    /// And another message.
-    #[must_use]
-    pub fn and<M: Name>(mut self, message: &M) -> Self {
-        self.provided = self.provided.with(message);
-        self
-    }
-
-    /// Changes of the database, committed together with the outcome; `rows` returns the messages
-    /// that follow from them, and may be run again. Its fault is that of the step.
-    pub fn rows<F>(rows: F) -> Self
-    where
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<Bag, Fault>> + Send + Sync + 'static,
-    {
-        Self {
-            provided: Bag::new(),
-            rows: Some(Box::new(rows)),
-            after: None,
-        }
-    }
-
-    /// And `after`, once the outcome is committed: to let others forget what is now in the log.
-    /// It is lost with the process; then they are asked again.
-    #[must_use]
-    pub fn then(mut self, after: impl FnOnce() + Send + Sync + 'static) -> Self {
-        self.after = Some(Box::new(after));
-        self
-    }
-
-    pub(crate) async fn apply(&self, tx: &mut Tx) -> Result<Bag, Fault> {
-        let mut provided = self.provided.clone();
-        if let Some(rows) = &self.rows {
-            provided.take(rows(tx).await?);
-        }
-        Ok(provided)
-    }
-}
-
 /// What a step knows while it runs or rolls back. Calls that it makes through the mesh carry its
 /// task as their idempotency key, so a step makes one mutating call, or gives each its own key.
 pub struct StepContext<'a> {
     pub(crate) bag: &'a Bag,
     pub(crate) operation: &'a OperationContext,
-    pub(crate) step: &'static str,
+    pub(crate) step: &'a str,
     pub(crate) direction: Direction,
 }
 

@@ -3,8 +3,12 @@
 
 mod build;
 mod crash;
+mod declare;
+mod ends;
 mod gc;
 mod run;
+mod shapes;
+mod tried;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -14,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use cairn_operation::{
-    At, Ended, Failpoints, Handler, OperationContext, Operations, Point, Queue, method,
+    At, Ended, Failpoints, Handler, OperationContext, Operations, Point, Queue, Then, method,
 };
 use cairn_proto::{
     call::{Context, Method},
@@ -25,7 +29,7 @@ use cairn_proto::{
     operation::v1alpha1::{Operation, operation_event::Event as Happened},
 };
 use cairn_queue::Queues;
-use cairn_store::{Migration, Store};
+use cairn_store::{Migration, Store, Tx};
 use cairn_testkit::{Database, TestDatabase};
 use cairn_types::{AccountUuid, ErrorCode, OperationUuid, TaskUuid};
 use futures::StreamExt as _;
@@ -64,6 +68,17 @@ pub(super) struct Outside {
 impl Outside {
     pub(super) fn fail(&self, step: &'static str, direction: Direction, times: u32) {
         self.fails.lock().unwrap().insert((step, direction), times);
+    }
+
+    /// Counts down what was asked for by [`Outside::fail`].
+    fn is_to_fail(&self, name: &'static str, direction: Direction) -> bool {
+        match self.fails.lock().unwrap().get_mut(&(name, direction)) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes place once for each id, as an agent sees to it.
@@ -115,9 +130,7 @@ impl Toy {
         }
         let panics = *self.outside.panics.lock().unwrap();
         assert_ne!(panics, Some(self.name));
-        let mut fails = self.outside.fails.lock().unwrap();
-        if let Some(times @ 1..) = fails.get_mut(&(self.name, cx.direction())) {
-            *times -= 1;
+        if self.outside.is_to_fail(self.name, cx.direction()) {
             let text = format!("{} fails in {}", self.name, cx.direction().as_str());
             return Err(match *self.outside.unreachable.lock().unwrap() {
                 None => Fault::new(ErrorCode::AgentFailed, text),
@@ -192,10 +205,27 @@ impl Step for Toy {
     }
 }
 
+/// How the steps follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tree {
+    /// One after the other.
+    Line,
+    /// The two in the middle at once.
+    Group,
+    /// The two in the middle are a flow.
+    Nested,
+    /// The two in the middle at once, the first of them as a flow.
+    Both,
+}
+
 /// Which flow the process has.
 #[derive(Clone)]
 pub(super) struct Shape {
     pub(super) steps: Vec<&'static str>,
+    pub(super) tree: Tree,
+    pub(super) options: fn(&str) -> Options,
+    /// Hooks that write rows.
+    pub(super) hooks: Vec<(When, &'static str)>,
     pub(super) forward_after: Option<&'static str>,
     pub(super) limit: Duration,
 }
@@ -204,9 +234,31 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             steps: STEPS.to_vec(),
+            tree: Tree::Line,
+            options: |_| Options::default(),
+            hooks: Vec::new(),
             forward_after: None,
             limit: Duration::from_secs(600),
         }
+    }
+}
+
+/// A hook that writes a row, which it can write only once.
+struct Noted {
+    name: &'static str,
+    outside: Arc<Outside>,
+}
+
+#[async_trait]
+impl Hook for Noted {
+    async fn write(&self, tx: &mut Tx, end: &End<'_>) -> Result<(), Fault> {
+        if self.outside.is_to_fail(self.name, Direction::Run) {
+            return Err(Fault::new(ErrorCode::Internal, "the hook fails"));
+        }
+        let sql = "INSERT INTO taken (operation, step) VALUES (?, ?)";
+        let values = vec![end.operation.into(), self.name.into()];
+        tx.execute(sql, values).await?;
+        Ok(())
     }
 }
 
@@ -317,7 +369,18 @@ impl World {
 
     /// The process dies where it is, and another one with flows of that shape starts.
     pub(super) async fn restart(self, shape: Shape) -> Self {
+        self.restart_after(shape, "").await
+    }
+
+    /// The same, with a change of the database in between.
+    pub(super) async fn restart_after(self, shape: Shape, sql: &'static str) -> Self {
         self.operations.shutdown().await;
+        if !sql.is_empty() {
+            let changed = self
+                .store
+                .write(move |tx| Box::pin(async move { tx.execute(sql, vec![]).await }));
+            changed.await.unwrap();
+        }
         self.store.close().await;
         let world = Self::open(self.place, self.outside, shape, None).await;
         world.operations.recover().await.unwrap();
@@ -404,14 +467,36 @@ impl World {
 }
 
 pub(super) fn flow(shape: &Shape, outside: &Arc<Outside>) -> Flow {
-    let mut flow = Flow::builder("create-zone").retry(Retry {
+    let retry = Retry {
         attempts: 3,
         first: Duration::ZERO,
         longest: Duration::ZERO,
-    });
-    for name in &shape.steps {
+    };
+    let part = |name: &&'static str| {
         let outside = outside.clone();
-        flow = flow.step(Toy { name, outside });
+        Part::from(Toy { name, outside }).with(|_| (shape.options)(name))
+    };
+    let mut flow = Flow::builder("create-zone").retry(retry);
+    let parts: Vec<_> = shape.steps.iter().map(part).collect();
+    let inner = |parts: &[Part]| {
+        let inner = parts
+            .iter()
+            .cloned()
+            .fold(Flow::builder("inner"), Builder::step);
+        Part::flow("inner", &inner.build(&[ZONE]).unwrap())
+    };
+    let middle = match shape.tree {
+        Tree::Line => parts[1..3].to_vec(),
+        Tree::Group => vec![Part::group("both", parts[1..3].to_vec())],
+        Tree::Nested => vec![inner(&parts[1..3])],
+        Tree::Both => vec![Part::group("both", [inner(&parts[1..2]), parts[2].clone()])],
+    };
+    for part in [&parts[..1], &middle, &parts[3..]].concat() {
+        flow = flow.step(part);
+    }
+    for (when, name) in &shape.hooks {
+        let outside = outside.clone();
+        flow = flow.hook(*when, Noted { name, outside });
     }
     if let Some(step) = shape.forward_after {
         flow = flow.forward_after(step).unwrap();
@@ -448,7 +533,7 @@ impl Hold {
 
 #[async_trait]
 impl Failpoints for Hold {
-    async fn at(&self, at: At<'_>) {
+    async fn at(&self, at: At<'_>) -> Then {
         if (at.point, at.step, at.direction) == self.at {
             self.state.send_modify(|(reached, _)| *reached = true);
             self.state
@@ -457,5 +542,6 @@ impl Failpoints for Hold {
                 .await
                 .unwrap();
         }
+        Then::GoOn
     }
 }

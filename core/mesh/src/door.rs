@@ -5,6 +5,7 @@
 mod auth;
 mod codec;
 mod gateway;
+mod limits;
 mod metrics;
 mod reflection;
 
@@ -16,6 +17,7 @@ use prost_reflect::DescriptorPool;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 pub use auth::{Authenticator, Unauthenticated};
+pub use limits::CallLimits;
 
 /// What the public door serves.
 pub struct Door {
@@ -29,6 +31,8 @@ pub struct Door {
     pub descriptors: DescriptorPool,
     /// Metrics in Prometheus' text format, at `GET /metrics`.
     pub metrics: fn() -> String,
+    /// How many calls may be open at once. Health, reflection and metrics do not count.
+    pub limits: CallLimits,
 }
 
 impl Door {
@@ -45,7 +49,7 @@ impl Door {
         services.dedup();
         let (reporter, health) = health_reporter();
         let reflection = reflection::service(self.descriptors, services);
-        let gateway = gateway::Gateway::new(self.mesh, methods);
+        let gateway = gateway::Gateway::new(self.mesh, methods, self.limits);
         let metrics = self.metrics;
         let router = Router::new()
             .route("/metrics", get(move || async move { metrics() }))

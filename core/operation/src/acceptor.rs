@@ -1,9 +1,11 @@
-//! Writes accepted calls, all that wait in one transaction, and puts them into their queues in
-//! the order of their rows: one task does both, so that the order after a restart is the same.
+//! Puts calls into their queues, and writes those that have a place, all that wait in one
+//! transaction: one task does both, so that the order after a restart is the same. A call that its
+//! queue refuses is not written.
 
 use std::sync::{Arc, Weak};
 
 use cairn_proto::{call::Context, fault::Fault};
+use cairn_queue::{Entry, Ticket};
 use cairn_types::OperationUuid;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -11,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::{
-    OperationError,
+    OperationError, Queue,
     handler::Plan,
     live::{Live, Told},
     metrics,
@@ -51,20 +53,27 @@ pub(crate) async fn accept(inner: Weak<Inner>, mut pending: mpsc::Receiver<Pendi
 
 impl Inner {
     async fn accept_batch(self: &Arc<Self>, batch: Vec<Pending>) {
-        let (new, waiting): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(
-                |Pending {
-                     new,
-                     plan,
-                     context,
-                     reply,
-                 }| (new, (plan, context, reply)),
-            )
-            .unzip();
+        let mut new = Vec::with_capacity(batch.len());
+        let mut waiting = Vec::with_capacity(batch.len());
+        for Pending {
+            new: operation,
+            plan,
+            context,
+            reply,
+        } in batch
+        {
+            match self.place(&operation, &plan, &context).await {
+                Ok(ticket) => {
+                    new.push(operation);
+                    waiting.push((plan, context, ticket, reply));
+                }
+                // The caller may have left.
+                Err(instead) => drop(reply.send(instead)),
+            }
+        }
         let new: Arc<[NewOperation]> = new.into();
         let all = self.insert(new.clone(), 0..new.len()).await;
-        for (i, (plan, context, reply)) in waiting.into_iter().enumerate() {
+        for (i, (plan, context, ticket, reply)) in waiting.into_iter().enumerate() {
             let written = match &all {
                 Ok(written) => Ok(written[i]),
                 // One that cannot be written must not refuse the others.
@@ -75,15 +84,36 @@ impl Inner {
                 Err(fault) => Err(fault.clone()),
             };
             let accepted = match written {
-                Ok(Written::New) => self.begin(&new[i], plan, context),
-                Ok(Written::Repeat(operation)) => Ok(Accepted::Repeat(operation)),
-                Ok(Written::KeyReused(operation)) => {
-                    Err(OperationError::KeyReused(operation).into())
-                }
+                Ok(Written::New) => self.begin(&new[i], plan, context, ticket),
+                Ok(before) => accepted_before(before),
                 Err(fault) => Err(fault),
             };
             // The caller may have left: its operation runs nonetheless.
             let _ = reply.send(accepted);
+        }
+    }
+
+    /// A place in the queue; or, if that refuses, what the call comes to instead. A repeat is
+    /// answered as one all the same.
+    async fn place(
+        &self,
+        new: &NewOperation,
+        plan: &Plan,
+        context: &Context,
+    ) -> Result<Ticket, Result<Accepted, Fault>> {
+        let uuid = row::parse(&new.operation.uuid).map_err(Err)?;
+        let entry = entry(uuid, plan, context).most_waiting(plan.queue.most_waiting);
+        let refused = match self.queues.enter(entry) {
+            Ok(ticket) => return Ok(ticket),
+            Err(refused) => refused,
+        };
+        match row::find_repeated(&self.store, new).await {
+            Ok(Some(before)) => Err(accepted_before(before)),
+            Ok(None) => {
+                metrics::refused(&refused);
+                Err(Err(refused.into()))
+            }
+            Err(fault) => Err(Err(fault)),
         }
     }
 
@@ -108,6 +138,7 @@ impl Inner {
         new: &NewOperation,
         plan: Plan,
         context: Context,
+        ticket: Ticket,
     ) -> Result<Accepted, Fault> {
         let live = Live::new(&new.operation).inspect_err(|fault| {
             error!(
@@ -118,7 +149,33 @@ impl Inner {
         metrics::accepted(plan.method);
         let live = self.hub.join(live);
         let events = live.follow(0).boxed();
-        self.start(live, plan, context, false);
+        self.start(live, plan, context, ticket, false);
         Ok(Accepted::New(events))
+    }
+}
+
+/// The place that an operation wants, by its plan and the context of the call.
+pub(crate) fn entry(uuid: OperationUuid, plan: &Plan, context: &Context) -> Entry {
+    let Queue {
+        signature,
+        level,
+        priority,
+        ..
+    } = &plan.queue;
+    let entry = Entry::new(signature.clone(), *level, uuid)
+        .account(context.account)
+        .priority(*priority);
+    match context.operation {
+        Some(caller) => entry.called_by(caller, &context.held),
+        None => entry,
+    }
+}
+
+fn accepted_before(before: Written) -> Result<Accepted, Fault> {
+    match before {
+        Written::Repeat(operation) => Ok(Accepted::Repeat(operation)),
+        Written::KeyReused(operation) => Err(OperationError::KeyReused(operation).into()),
+        // Not asked of one that was just written.
+        Written::New => Err(OperationError::Stopping.into()),
     }
 }

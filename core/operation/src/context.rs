@@ -6,15 +6,12 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use cairn_proto::{
-    fault::Fault,
-    operation::v1alpha1::{Operation, OperationState, Progress},
-};
+use cairn_proto::{fault::Fault, operation::v1alpha1::Progress};
 use cairn_store::{BoxFuture, Store, StoreError, Tx};
 use cairn_types::{AccountUuid, OperationUuid};
 use prost::Message;
 
-use crate::{At, Ended, Ending, Failpoints, OperationError, live::Live, row};
+use crate::{At, Ended, Ending, Failpoints, OperationError, Then, live::Live, row};
 
 /// The operation that a handler runs for.
 pub struct OperationContext {
@@ -158,14 +155,12 @@ impl OperationContext {
             .write(move |tx| {
                 let (f, uuid) = (f.clone(), uuid.clone());
                 Box::pin(async move {
-                    let operation = tx.get::<Operation>(&uuid).await?;
-                    let operation =
-                        operation.ok_or_else(|| Fault::not_found("operation", &uuid))?;
                     let over = match leftover {
-                        None => operation.state() != OperationState::Accepted,
+                        None => !row::is_accepted(tx, &uuid).await?,
                         Some(leftover) => !leftover.is_there(tx, id).await?,
                     };
                     if over {
+                        let operation = row::operation(tx, &uuid).await?;
                         let ending = row::ending_in(tx, operation).await?;
                         return Ok(Committed::Ended(Arc::new(ending)));
                     }
@@ -175,6 +170,7 @@ impl OperationContext {
                         Verdict::Succeeded(result) => Ok(result),
                         Verdict::Failed(fault) => Err(fault),
                     };
+                    let operation = row::operation(tx, &uuid).await?;
                     if let Some(leftover) = leftover {
                         leftover.done(tx, id).await?;
                         let ending = row::ending_in(tx, operation).await?;
@@ -199,6 +195,13 @@ impl OperationContext {
         self.has_log.store(true, Ordering::Release);
     }
 
+    /// Whether this run or one before it began a log: if not, there is none to look for. For the
+    /// flow engine.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.keeps_log() || self.attempt() > 0
+    }
+
     /// Stores that the run keeps a log; in the transaction that begins it.
     ///
     /// # Errors
@@ -207,10 +210,11 @@ impl OperationContext {
         row::mark_log(tx, operation).await
     }
 
-    /// Tells a test that the run has come to `at`.
-    pub async fn failpoint(&self, at: At<'_>) {
-        if let Some(failpoints) = &self.failpoints {
-            failpoints.at(at).await;
+    /// Tells a test that the run has come to `at`, and asks it what then.
+    pub async fn failpoint(&self, at: At<'_>) -> Then {
+        match &self.failpoints {
+            Some(failpoints) => failpoints.at(at).await,
+            None => Then::GoOn,
         }
     }
 

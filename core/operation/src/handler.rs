@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_proto::{call::Method, event::OperationResponse, fault::Fault};
-use cairn_queue::{Level, Signature};
+use cairn_queue::{Level, Priority, Signature};
 use futures::future::BoxFuture;
 use prost::Message;
 
@@ -13,6 +13,9 @@ use crate::{Ended, Ending, OperationContext};
 /// What the operations of a handler end with.
 pub type ResultOf<H> = <<H as Handler>::Response as OperationResponse>::Result;
 
+/// How many operations may wait in one queue, unless its handler says something else.
+const MOST_WAITING: usize = 10_000;
+
 /// The queue that an operation enters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -20,16 +23,42 @@ pub struct Queue {
     pub signature: Signature,
     /// How many run in it at once.
     pub level: Level,
+    /// Before or after others.
+    pub priority: Priority,
+    /// A call is refused rather than accepted if so many wait already.
+    pub most_waiting: usize,
 }
 
 impl Queue {
     /// The queue of one resource, in which one operation runs at a time.
     #[must_use]
     pub fn serial(noun: &str, key: &str) -> Self {
+        Self::of(noun, key, Level::SERIAL)
+    }
+
+    /// The queue of one resource, in which so many run at once; accounts take turns in it.
+    #[must_use]
+    pub fn of(noun: &str, key: &str, level: Level) -> Self {
         Self {
             signature: Signature::of(noun, key),
-            level: Level::SERIAL,
+            level,
+            priority: Priority::Normal,
+            most_waiting: MOST_WAITING,
         }
+    }
+
+    /// The same queue, entered with this priority.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The same queue, in which at most so many wait.
+    #[must_use]
+    pub fn most_waiting(mut self, operations: usize) -> Self {
+        self.most_waiting = operations;
+        self
     }
 }
 

@@ -30,7 +30,7 @@ use cairn_store::Migration;
 pub use context::{Committed, OperationContext, Verdict};
 pub use ending::{Ended, Ending, decode_fault, encode_fault};
 pub use error::OperationError;
-pub use failpoint::{At, Failpoints, Point};
+pub use failpoint::{At, Failpoints, Point, Then};
 pub use handler::{Handler, Queue, ResultOf, method};
 pub use operations::{Builder, Events, KEPT, Operations};
 

@@ -18,7 +18,10 @@ use cairn_proto::{
 };
 use cairn_types::OperationUuid;
 use futures::{Stream, stream};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Ending, OperationError, row, time};
@@ -27,10 +30,16 @@ use crate::{Ending, OperationError, row, time};
 /// operation was made, so that they grow across a restart too.
 const ACCEPTED: u64 = 1;
 
+/// The least time between two events of progress to one who watches. A flow whose steps take a
+/// moment each is not worth a message each.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
 /// An operation that has not ended.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) uuid: OperationUuid,
+    /// The rpc, without its package.
+    pub(crate) name: String,
     accepted: Accepted,
     created: i64,
     deadline: Instant,
@@ -61,6 +70,7 @@ impl Live {
         }
         Ok(Self {
             uuid: row::parse(&operation.uuid)?,
+            name: operation.name.clone(),
             accepted: accepted(operation),
             created: time::from_timestamp(operation.create_time),
             deadline: time::instant(time::from_timestamp(operation.deadline)),
@@ -138,6 +148,7 @@ impl Live {
             accepted: Some(self.accepted.clone()).filter(|_| after < ACCEPTED),
             created: self.created,
             last: after.max(ACCEPTED),
+            quiet_until: None,
             state: Some(self.state.subscribe()),
         };
         stream::unfold(follower, |mut follower| async move {
@@ -151,6 +162,8 @@ struct Follower {
     accepted: Option<Accepted>,
     created: i64,
     last: u64,
+    /// The next progress is told after this.
+    quiet_until: Option<Instant>,
     /// None after the last event.
     state: Option<watch::Receiver<State>>,
 }
@@ -162,29 +175,40 @@ impl Follower {
         }
         loop {
             let state = self.state.as_mut()?;
+            let mut wait = None;
             let told = {
                 let now = state.borrow_and_update();
                 match (&now.ended, &now.progress) {
                     (Some(ending), _) => Some(ended(self.created, self.last, ending.clone())),
                     (None, Some((number, progress))) if *number > self.last => {
-                        Some(Told::Progress(*number, progress.clone()))
+                        wait = self.quiet_until.filter(|until| *until > Instant::now());
+                        let told = Told::Progress(*number, progress.clone());
+                        wait.is_none().then_some(told)
                     }
                     _ => None,
                 }
             };
-            match told {
-                Some(told) => {
-                    match &told {
-                        Told::Progress(number, _) => self.last = *number,
-                        _ => self.state = None,
+            if let Some(told) = told {
+                match &told {
+                    Told::Progress(number, _) => {
+                        self.last = *number;
+                        self.quiet_until = Some(Instant::now() + PROGRESS_PAUSE);
                     }
-                    return Some(Ok(told));
+                    _ => self.state = None,
                 }
-                None if state.changed().await.is_err() => {
-                    self.state = None;
-                    return Some(Err(OperationError::Stopping.into()));
-                }
-                None => {}
+                return Some(Ok(told));
+            }
+            let changed = match wait {
+                // What changes meanwhile is told instead; an end is told at once.
+                Some(until) => match timeout_at(until, state.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => Ok(()),
+                },
+                None => state.changed().await,
+            };
+            if changed.is_err() {
+                self.state = None;
+                return Some(Err(OperationError::Stopping.into()));
             }
         }
     }

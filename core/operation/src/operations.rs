@@ -11,7 +11,7 @@ use cairn_proto::{
         Operation, OperationEvent, OperationState, operation_event::Event as Happened,
     },
 };
-use cairn_queue::Queues;
+use cairn_queue::{QueueView, Queues};
 use cairn_store::Store;
 use cairn_types::{ErrorCode, OperationUuid};
 use futures::{
@@ -153,7 +153,8 @@ impl Operations {
     ///
     /// # Errors
     /// The status of what is wrong with the request; `IDEMPOTENCY_KEY_REUSED` if the key belongs
-    /// to another request; `Unavailable` if the node stops. Nothing was written then.
+    /// to another request; `Overloaded` if its queue is full, `WaitCycle` if it would wait for what
+    /// waits for it; `Unavailable` if the node stops. Nothing was written then.
     pub async fn accept<H: Handler>(
         &self,
         request: tonic::Request<H::Request>,
@@ -257,6 +258,18 @@ impl Operations {
             live.cancel.cancel();
         }
         Ok(operation)
+    }
+
+    /// The queues that operations are in, as each is at the moment of the look.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.0.queues.list()
+    }
+
+    /// The rpc of an operation of this process that has not ended, without its package.
+    #[must_use]
+    pub fn name(&self, uuid: OperationUuid) -> Option<String> {
+        self.0.hub.get(uuid).map(|live| live.name.clone())
     }
 
     /// After a start, before the first call is accepted: puts every operation that had not ended

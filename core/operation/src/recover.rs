@@ -10,10 +10,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     OperationError,
+    acceptor::entry,
     live::Live,
     metrics,
     operations::Inner,
     row::{self, Unended},
+    run::holds,
 };
 
 impl Inner {
@@ -23,6 +25,7 @@ impl Inner {
         let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
         // What the queues of a parent are, its children enter without waiting, as they did.
         let mut held: HashMap<String, Arc<[String]>> = HashMap::new();
+        let mut found = Vec::new();
         for unended in row::unended(&self.store).await? {
             let Unended {
                 operation,
@@ -43,8 +46,9 @@ impl Inner {
             let mut context =
                 Context::of(account.map_err(|_| row::unreadable(&operation.uuid, "account"))?);
             context.traceparent = traceparent;
-            if let Some(parent) = operation.parent_uuid.as_deref().and_then(|p| held.get(p)) {
-                context.held = parent.clone();
+            if let Some(parent) = operation.parent_uuid.as_deref() {
+                context.operation = Some(row::parse(parent)?);
+                context.held = held.get(parent).cloned().unwrap_or(context.held);
             }
             let plan = handler.plan(&request).unwrap_or_else(|| {
                 Err(OperationError::Unreadable {
@@ -55,14 +59,29 @@ impl Inner {
             });
             match plan {
                 Ok(plan) => {
-                    let holds = self.start(live, plan, context, has_log);
-                    held.insert(operation.uuid, holds);
-                    recovered += 1;
+                    held.insert(operation.uuid, holds(&plan, &context));
+                    found.push((live, plan, context, has_log));
                 }
                 Err(fault) if has_log => {
                     error!(operation = %uuid, error = fault.message, "cannot be taken up: it stays");
                 }
                 Err(fault) => self.refuse(live, &context, fault).await?,
+            }
+        }
+        // What ran is in its queue before what waited, whatever their priorities are.
+        found.sort_by_key(|(.., has_log)| !has_log);
+        for (live, plan, context, has_log) in found {
+            let entry = entry(live.uuid, &plan, &context);
+            let entry = if has_log { entry.resumed() } else { entry };
+            match self.queues.enter(entry) {
+                Ok(ticket) => {
+                    self.start(live, plan, context, ticket, has_log);
+                    recovered += 1;
+                }
+                Err(refused) => {
+                    metrics::refused(&refused);
+                    self.refuse(live, &context, refused.into()).await?;
+                }
             }
         }
         for (method, count) in unknown {

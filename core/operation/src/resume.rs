@@ -14,14 +14,14 @@ use cairn_proto::{
     operation::v1alpha1::{Operation, OperationState},
 };
 use cairn_store::{StoreError, Tx};
-use cairn_types::{ErrorCode, OperationUuid};
+use cairn_types::{AccountUuid, ErrorCode, OperationUuid};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, error, info_span};
 
 use crate::{
-    Committed, OperationError, Operations, Verdict, context::Leftover, handler::Plan, live::Live,
-    operations::Inner, row, run::panic_text,
+    Committed, OperationError, Operations, Verdict, acceptor::entry, context::Leftover,
+    handler::Plan, live::Live, operations::Inner, row, run::panic_text,
 };
 
 impl Operations {
@@ -59,8 +59,8 @@ impl Inner {
             return Err(Fault::new(ErrorCode::WrongState, message).on("operation", &operation.uuid));
         }
         let plan = self.plan_again(&operation).await?;
-        let signature = &plan.queue.signature;
-        let slot = self.queues.enter(signature, plan.queue.level, uuid).await;
+        let context = Context::of(account_of(&operation)?);
+        let slot = self.queues.enter(entry(uuid, &plan, &context))?.await?;
         let ended = self.run_again(&operation, attempt, &plan).await;
         drop(slot);
         ended
@@ -86,10 +86,8 @@ impl Inner {
         attempt: u32,
         plan: &Plan,
     ) -> Result<(), Fault> {
-        let account = operation.account_uuid.parse();
-        let account = account.map_err(|_| row::unreadable(&operation.uuid, "account"))?;
         let live = Arc::new(Live::again(operation, plan.time_limit)?);
-        let mut context = Context::of(account);
+        let mut context = Context::of(account_of(operation)?);
         context.held = [plan.queue.signature.as_str().to_owned()].into();
         context.operation = Some(live.uuid);
         let mut cx = self.context(live, &context, true);
@@ -116,6 +114,11 @@ impl Inner {
             (None, Ok(_)) => Err(row::unreadable(&operation.uuid, "end")),
         }
     }
+}
+
+fn account_of(operation: &Operation) -> Result<AccountUuid, Fault> {
+    let account = operation.account_uuid.parse();
+    account.map_err(|_| row::unreadable(&operation.uuid, "account"))
 }
 
 impl Leftover {

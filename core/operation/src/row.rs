@@ -68,17 +68,30 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[NewOperation]) -> Result<Vec<Writ
     Ok(written)
 }
 
+/// What was accepted before under the key of a call, if something was.
+pub(crate) async fn find_repeated(
+    store: &Store,
+    new: &NewOperation,
+) -> Result<Option<Written>, Fault> {
+    let Some((account, key)) = &new.key else {
+        return Ok(None);
+    };
+    let values = vec![(*account).into(), key.into()];
+    before(store.rows(BY_KEY, values).await?, new)
+}
+
 async fn repeated(tx: &mut Tx, new: &NewOperation) -> Result<Option<Written>, Fault> {
     let Some((account, key)) = &new.key else {
         return Ok(None);
     };
-    let rows = tx
-        .rows(
-            "SELECT operation_uuid, request_digest FROM operation_request \
-             WHERE idempotency_account = ? AND idempotency_key = ?",
-            vec![(*account).into(), key.into()],
-        )
-        .await?;
+    let values = vec![(*account).into(), key.into()];
+    before(tx.rows(BY_KEY, values).await?, new)
+}
+
+const BY_KEY: &str = "SELECT operation_uuid, request_digest FROM operation_request \
+                      WHERE idempotency_account = ? AND idempotency_key = ?";
+
+fn before(rows: Vec<Row>, new: &NewOperation) -> Result<Option<Written>, Fault> {
     let Some((uuid, digest)) = first(rows, |row| Ok((row.text(0)?, row.text(1)?)))? else {
         return Ok(None);
     };
@@ -88,6 +101,20 @@ async fn repeated(tx: &mut Tx, new: &NewOperation) -> Result<Option<Written>, Fa
     } else {
         Written::KeyReused(operation)
     }))
+}
+
+/// Whether an operation has not ended: all that most of its commits need to know.
+pub(crate) async fn is_accepted(tx: &mut Tx, uuid: &str) -> Result<bool, Fault> {
+    let sql = "SELECT state FROM operation WHERE uuid = ?";
+    let state = first(tx.rows(sql, vec![uuid.into()]).await?, |row| row.text(0))?;
+    let state = state.ok_or_else(|| Fault::not_found(Operation::NOUN, uuid))?;
+    Ok(state == ACCEPTED)
+}
+
+/// The row of an operation.
+pub(crate) async fn operation(tx: &mut Tx, uuid: &str) -> Result<Operation, Fault> {
+    let operation = tx.get::<Operation>(uuid).await?;
+    operation.ok_or_else(|| Fault::not_found(Operation::NOUN, uuid))
 }
 
 /// Writes an end.

@@ -35,33 +35,24 @@ pub(crate) struct Run {
 }
 
 impl Inner {
-    /// Puts an accepted operation into its queue, at once, and starts it, unless that was done.
-    /// `context` is that of the call; `has_log` that an earlier run began a log. Returns the
-    /// queues that the run holds.
+    /// Starts an accepted operation, which has its place in the queue, unless that was done.
+    /// `context` is that of the call; `has_log` that an earlier run began a log.
     pub(crate) fn start(
         self: &Arc<Self>,
         live: Arc<Live>,
         plan: Plan,
         mut context: Context,
+        ticket: Ticket,
         has_log: bool,
-    ) -> Arc<[String]> {
+    ) {
         if !live.begin() {
-            return context.held;
+            return;
         }
         let uuid = live.uuid;
-        let signature = &plan.queue.signature;
-        let held = context.held.iter().any(|held| held == signature.as_str());
-        let ticket = if held {
-            self.queues.enter_held(signature, uuid)
-        } else {
-            let own = [signature.as_str().to_owned()];
-            context.held = context.held.iter().cloned().chain(own).collect();
-            self.queues.enter(signature, plan.queue.level, uuid)
-        };
+        context.held = holds(&plan, &context);
         context.operation = Some(uuid);
         context.deadline = None;
         context.idempotency_key = None;
-        let held = context.held.clone();
         let cx = self.context(live.clone(), &context, has_log);
         let span = info_span!("operation", %uuid, method = plan.method.path);
         propagation::hand_on(&span, &mut context.traceparent);
@@ -81,7 +72,6 @@ impl Inner {
             }
             .instrument(span),
         );
-        held
     }
 
     pub(crate) fn context(
@@ -102,6 +92,16 @@ impl Inner {
     }
 }
 
+/// The queues that the run of a call holds, those of its callers among them.
+pub(crate) fn holds(plan: &Plan, context: &Context) -> Arc<[String]> {
+    let own = plan.queue.signature.as_str();
+    if context.held.iter().any(|held| held == own) {
+        return context.held.clone();
+    }
+    let own = [own.to_owned()];
+    context.held.iter().cloned().chain(own).collect()
+}
+
 impl Run {
     async fn finish(mut self) {
         let queue = info_span!("queue", signature = %self.plan.queue.signature);
@@ -110,7 +110,7 @@ impl Run {
                 let _running = metrics::running();
                 (Some(slot), self.work().await)
             }
-            Err(interrupted) => (None, self.fail(interrupted.into()).await),
+            Err(fault) => (None, self.fail(fault).await),
         };
         self.inner.hub.remove(self.live.uuid);
         metrics::ended(&ending.operation);
@@ -123,7 +123,7 @@ impl Run {
     }
 
     /// Waits for its turn. One that has a log was running before: only its run may end it.
-    async fn wait(&mut self) -> Result<Slot, OperationError> {
+    async fn wait(&mut self) -> Result<Slot, Fault> {
         let mut tell = tokio::time::interval(TELL_PLACE);
         let mut told = 0;
         let may_end = !self.cx.keeps_log();
@@ -131,8 +131,11 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                interrupted = self.live.interrupted(), if may_end => return Err(interrupted),
-                slot = &mut self.ticket => return Ok(slot),
+                interrupted = self.live.interrupted(), if may_end => return Err(interrupted.into()),
+                slot = &mut self.ticket => return slot.map_err(|refused| {
+                    metrics::refused(&refused);
+                    refused.into()
+                }),
                 _ = tell.tick() => {
                     let ahead = self.ticket.ahead();
                     if ahead != told {

@@ -1,6 +1,7 @@
 //! A toy handler over zones, whose name tells it what to do, and a database to run it in.
 
 mod accept;
+mod queue;
 mod recover;
 mod run;
 
@@ -18,7 +19,7 @@ use cairn_proto::{
     meta::{Catalog, Resource as _},
     operation::v1alpha1::{Accepted, Operation, operation_event::Event as Happened},
 };
-use cairn_queue::Queues;
+use cairn_queue::{Priority, Queues};
 use cairn_store::{Migration, Store, create_table_sql};
 use cairn_testkit::{Database, TestDatabase, on_both_databases};
 use cairn_types::{AccountUuid, ErrorCode, OperationUuid, Uuid};
@@ -51,7 +52,8 @@ impl Shared {
 }
 
 /// Creates zones. The description names the queue; the name what happens: `hold` waits for the
-/// gate, `nest` calls itself, `fail`, `panic`, `until-cancelled`.
+/// gate, `nest` calls itself, `call-b-c` calls into the queue `b`, and that into `c`, `meet-b` after
+/// it waited for the gate; `fail`, `panic`, `until-cancelled`, `full`.
 struct Create {
     shared: Arc<Shared>,
     limit: Duration,
@@ -72,7 +74,12 @@ impl Handler for Create {
     }
 
     fn queue(&self, spec: &CreateZoneRequest) -> Queue {
-        Queue::serial("lane", &spec.description)
+        let queue = Queue::serial("lane", &spec.description);
+        match spec.name.as_str() {
+            "full" => queue.most_waiting(1),
+            "urgent" => queue.priority(Priority::High),
+            _ => queue,
+        }
     }
 
     fn time_limit(&self) -> Duration {
@@ -102,6 +109,27 @@ impl Handler for Create {
                 let mut context = Context::current();
                 context.idempotency_key = Some("inner".into());
                 let mut inner = request("hold-inner", &spec.description);
+                inner.get_mut().uuid = context.new_key();
+                let call = context.scope(operations.accept::<Create>(inner));
+                let stream = call.await.map_err(|s| Fault::from_status(&s))?;
+                let result = event::result(stream.into_inner()).await;
+                result.map_err(|s| Fault::from_status(&s))?;
+            }
+            "call" | "meet" => {
+                if action == "meet"
+                    && let Ok(permit) = self.shared.gate.acquire().await
+                {
+                    permit.forget();
+                }
+                let mut path = spec.name.splitn(3, '-').skip(1);
+                let lane = path.next().unwrap_or_default();
+                let name = path
+                    .next()
+                    .map_or_else(|| "end".to_owned(), |p| format!("call-{p}"));
+                let operations = self.shared.operations.get().unwrap();
+                let mut context = Context::current();
+                context.idempotency_key = Some(format!("{}/called", cx.uuid()).into());
+                let mut inner = request(&name, lane);
                 inner.get_mut().uuid = context.new_key();
                 let call = context.scope(operations.accept::<Create>(inner));
                 let stream = call.await.map_err(|s| Fault::from_status(&s))?;

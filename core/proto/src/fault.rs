@@ -1,9 +1,10 @@
 //! Failures as they travel: a gRPC status with `google.rpc` details, and back.
 //!
 //! `ErrorInfo.reason` is the stable code in domain `cairn`, its metadata names the resource and
-//! what was rolled back; `BadRequest` names each wrong field; `DebugInfo` has the causes.
+//! what was rolled back; `BadRequest` names each wrong field; `DebugInfo` has the causes;
+//! `RetryInfo` says when to try again.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use cairn_types::{Coded, ErrorCode};
 use tonic::{Code, Status};
@@ -26,6 +27,8 @@ pub struct Fault {
     pub causes: Vec<String>,
     /// What was undone, in the order of undoing.
     pub rolled_back: Vec<String>,
+    /// How long to wait before trying again, if it is known to help.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
@@ -38,6 +41,7 @@ impl Fault {
             fields: Vec::new(),
             causes: Vec::new(),
             rolled_back: Vec::new(),
+            retry_after: None,
         }
     }
 
@@ -45,6 +49,7 @@ impl Fault {
     pub fn of(error: &dyn Coded) -> Self {
         let mut fault = Self::new(error.code(), error.to_string());
         fault.fields = error.fields();
+        fault.retry_after = error.retry_after();
         let mut cause = error.source();
         while let Some(next) = cause {
             fault.causes.push(next.to_string());
@@ -112,6 +117,7 @@ impl Fault {
         if let Some(debug) = details.debug_info() {
             fault.causes = debug.stack_entries.clone();
         }
+        fault.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
         fault
     }
 }
@@ -137,6 +143,9 @@ impl From<Fault> for Status {
         }
         if !fault.causes.is_empty() {
             details.set_debug_info(fault.causes, String::new());
+        }
+        if fault.retry_after.is_some() {
+            details.set_retry_info(fault.retry_after);
         }
         Status::with_error_details(grpc_code(fault.code), fault.message, details)
     }
@@ -170,7 +179,10 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::Unavailable | ErrorCode::AgentUnreachable | ErrorCode::Store => {
             Code::Unavailable
         }
-        ErrorCode::AgentFailed | ErrorCode::StorageFailed | ErrorCode::LeftToGc => Code::Aborted,
+        ErrorCode::AgentFailed
+        | ErrorCode::StorageFailed
+        | ErrorCode::LeftToGc
+        | ErrorCode::WaitCycle => Code::Aborted,
         ErrorCode::Internal => Code::Internal,
     }
 }
@@ -192,6 +204,7 @@ mod tests {
         let fault = Fault {
             causes: vec!["connection refused".into()],
             rolled_back: vec!["allocate-nic".into(), "allocate-host".into()],
+            retry_after: Some(Duration::from_millis(1_500)),
             ..Fault::field("name", "is empty; give 1 to 255 characters").on("zone", "z")
         };
         assert_eq!(Fault::from_status(&Status::from(fault.clone())), fault);

@@ -1,137 +1,217 @@
 //! Work queues: tasks of one signature run in order, a bounded number at a time.
 //!
-//! A place is taken at once, in the order of the calls to [`Queues::enter`]; to wait for it is to
-//! await the [`Ticket`]. Nothing polls and no thread waits: whoever leaves wakes the next. A
-//! signature that nobody waits for or holds takes no memory.
+//! A task takes its place at once, in the order of the calls to [`Queues::enter`]; to wait for its
+//! turn is to await the [`Ticket`]. Nothing polls and no thread waits: whoever leaves wakes the
+//! next. A queue that nobody is in takes no memory.
+//!
+//! # A task that ends when it returns
 //!
 //! ```
-//! use cairn_queue::{Level, Queues, Signature};
+//! use cairn_queue::{Entry, Level, QueueError, Queues, Signature};
 //! use cairn_types::OperationUuid;
 //!
-//! # async fn example(vm: &str) {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
 //! let queues = Queues::default();
-//! let slot = queues.enter(&Signature::of("vm-instance", vm), Level::SERIAL, OperationUuid::generate()).await;
-//! // Here no other task of this VM runs.
-//! drop(slot);
+//! let vm = Signature::of("vm-instance", "01890a5d");
+//! let entry = Entry::new(vm, Level::SERIAL, OperationUuid::generate());
+//!
+//! let slot = queues.enter(entry)?.await?;
+//! // Here no other task of this VM runs. The slot goes to the next when the future is done.
+//! let started = slot.run(async { "started" }).await?;
+//! assert_eq!(started, "started");
+//! assert!(queues.is_idle());
+//! # Ok(())
 //! # }
 //! ```
+//!
+//! # A task that ends when it says so
+//!
+//! What goes on elsewhere keeps its [`Completion`], and with it the queue. One that is dropped
+//! without a word ends the task with an error that names it.
+//!
+//! ```
+//! # use cairn_queue::{Completion, Entry, Level, QueueError, Queues, Signature};
+//! # use cairn_types::OperationUuid;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
+//! # let (queues, vm) = (Queues::default(), Signature::of("vm-instance", "01890a5d"));
+//! # let entry = || Entry::new(vm.clone(), Level::SERIAL, OperationUuid::generate());
+//! let (hand_over, agent) = std::sync::mpsc::channel::<Completion<u32>>();
+//! let worker = std::thread::spawn(move || agent.iter().for_each(|task| task.end(42)));
+//!
+//! let slot = queues.enter(entry())?.await?;
+//! let answer = slot.until_said(|task| drop(hand_over.send(task))).await?;
+//! assert_eq!(answer, 42);
+//!
+//! let slot = queues.enter(entry())?.await?;
+//! let forgotten = slot.until_said(drop::<Completion<()>>).await;
+//! assert!(matches!(forgotten, Err(QueueError::Unsaid { .. })));
+//! # drop(hand_over);
+//! # worker.join().unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Several at once, and the level changed while they wait
+//!
+//! The [`Level`] is the queue's: 1 is serial, 0 is without limit, and the last that was said holds
+//! for all. Where several run at once, accounts take turns ([`Entry::account`]), so that one with
+//! a thousand tasks does not hold up another with one; a serial queue keeps the order of arrival.
+//! A [`Priority`] goes before both.
+//!
+//! ```
+//! # use std::num::NonZeroU32;
+//! # use cairn_queue::{Entry, Level, Priority, QueueError, Queues, Signature};
+//! # use cairn_types::{AccountUuid, OperationUuid};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
+//! # let (queues, host) = (Queues::default(), Signature::of("host", "01890a5d"));
+//! let entry = || {
+//!     Entry::new(host.clone(), Level::SERIAL, OperationUuid::generate())
+//!         .account(AccountUuid::generate())
+//!         .priority(Priority::High)
+//! };
+//! let first = queues.enter(entry())?.await?;
+//! let second = queues.enter(entry())?;
+//! assert_eq!(second.ahead(), 1);
+//!
+//! queues.set_level(&host, Level::at_most(NonZeroU32::MIN.saturating_add(1)));
+//! let second = second.await?; // beside the first
+//! # drop((first, second));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What does not get its turn
+//!
+//! A queue may be bounded, a task has a time limit, and an operation may be cancelled.
+//!
+//! ```
+//! # use cairn_queue::{Entry, Level, QueueError, Queues, Signature};
+//! # use cairn_types::OperationUuid;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
+//! # let (queues, vm) = (Queues::default(), Signature::of("vm-instance", "01890a5d"));
+//! let operation = OperationUuid::generate();
+//! let entry = || Entry::new(vm.clone(), Level::SERIAL, operation).most_waiting(1);
+//! let slot = queues.enter(entry())?.await?;
+//! let waits = queues.enter(entry())?;
+//!
+//! let refused = queues.enter(entry()).unwrap_err().to_string();
+//! assert!(refused.contains("is full: 1 wait in it, as many as may, behind operation"));
+//!
+//! let late = waits.before(tokio::time::Instant::now()).await;
+//! assert!(matches!(late, Err(QueueError::TimeLimit { .. })));
+//!
+//! assert_eq!(queues.cancel(operation), 1);
+//! let cancelled = slot.run(std::future::pending::<()>()).await;
+//! assert_eq!(cancelled, Err(QueueError::Cancelled(operation)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Operations that call each other
+//!
+//! An operation that waits for one that it called says so at the entry of that one
+//! ([`Entry::called_by`]). What is called enters the queues that its callers run in without
+//! waiting. What would wait for somebody who waits for it is found at once, also over several
+//! queues: the youngest of those that wait is refused, and the error names them all.
+//!
+//! ```
+//! # use cairn_queue::{Entry, Level, QueueError, Queues, Signature};
+//! # use cairn_types::OperationUuid;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
+//! # let queues = Queues::default();
+//! let (host, vm) = (Signature::of("host", "h"), Signature::of("vm-instance", "v"));
+//! let enter = |queue: &Signature, operation| Entry::new(queue.clone(), Level::SERIAL, operation);
+//! let (delete, start) = (OperationUuid::generate(), OperationUuid::generate());
+//! let deletes = queues.enter(enter(&host, delete))?.await?;
+//! let starts = queues.enter(enter(&vm, start))?.await?;
+//!
+//! // The deletion of the host stops the VM, whose start has to ask the host.
+//! let stop = enter(&vm, OperationUuid::generate()).called_by(delete, &["host/h".to_owned()]);
+//! let waits = queues.enter(stop)?;
+//! let ask = enter(&host, OperationUuid::generate()).called_by(start, &["vm-instance/v".to_owned()]);
+//! assert!(matches!(queues.enter(ask), Err(QueueError::Cycle(_))));
+//!
+//! drop(starts); // it failed, so the stop has its turn
+//! waits.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # One run for many
+//!
+//! [`Flights`] share the run of a key among all who ask for it while it is under way; [`Merge`]
+//! gathers different requests that wait in one queue into one call.
+//!
+//! ```
+//! # use cairn_queue::{Entry, Flights, Level, Merge, QueueError, Queues, Signature};
+//! # use cairn_types::OperationUuid;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), QueueError> {
+//! let flights = Flights::default();
+//! let read = || async { "what the host said".to_owned() };
+//! let (one, other) = tokio::join!(flights.run("host", read), flights.run("host", read));
+//! assert_eq!(one?, other?);
+//!
+//! # let (queues, host) = (Queues::default(), Signature::of("host", "h"));
+//! let merge = Merge::default();
+//! let entry = || Entry::new(host.clone(), Level::SERIAL, OperationUuid::generate());
+//! let slot = queues.enter(entry())?.await?;
+//! let sum = |asked: Vec<u32>| async move { vec![asked.iter().sum::<u32>(); asked.len()] };
+//! let (one, other, ()) = tokio::join!(
+//!     merge.ask(&queues, entry(), 1, sum),
+//!     merge.ask(&queues, entry(), 2, sum),
+//!     async { drop(slot) },
+//! );
+//! assert_eq!((one?, other?), (3, 3)); // both were in one call
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Caps
+//!
+//! Where waiting is worse than an answer, [`Caps`] refuse what is too much at once.
+//!
+//! ```
+//! use cairn_queue::Caps;
+//!
+//! let caps = Caps::new("calls of one account", 1);
+//! let call = caps.take("alice").unwrap();
+//! assert!(caps.take("bob").is_ok());
+//! assert_eq!(
+//!     caps.take("alice").unwrap_err().to_string(),
+//!     "1 calls of one account are under way, as many as may be at once; try again in 1 s"
+//! );
+//! drop(call);
+//! assert!(caps.take("alice").is_ok());
+//! ```
 
+mod calls;
+mod cap;
+mod entry;
+mod error;
+mod flights;
 mod line;
+mod merge;
+mod queues;
 mod signature;
+mod sync;
+mod ticket;
+mod view;
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-};
-
-use cairn_types::OperationUuid;
-
-use line::Line;
+pub use cap::{Caps, Overloaded, Permit};
+pub use entry::{Entry, Priority};
+pub use error::{Cycle, Link, QueueError};
+pub use flights::Flights;
+pub use merge::Merge;
+pub use queues::Queues;
 pub use signature::{Level, Signature};
-
-/// The queues of a process; clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Queues(Arc<Mutex<HashMap<Signature, Line>>>);
-
-impl Queues {
-    /// Takes the last place in the queue of `signature`. The task may start when it is the first
-    /// that waits and fewer than `level` hold the queue.
-    pub fn enter(&self, signature: &Signature, level: Level, owner: OperationUuid) -> Ticket {
-        self.place(signature, |line| line.enter(level, owner))
-    }
-
-    /// Enters on behalf of an operation that holds the queue: without waiting. The queue is free
-    /// again when both have left, whichever leaves first.
-    pub fn enter_held(&self, signature: &Signature, owner: OperationUuid) -> Ticket {
-        self.place(signature, |line| line.hold(owner))
-    }
-
-    /// The operations that hold the queue of `signature` now.
-    #[must_use]
-    pub fn holders(&self, signature: &Signature) -> Vec<OperationUuid> {
-        self.lines()
-            .get(signature)
-            .map_or_else(Vec::new, Line::holders)
-    }
-
-    fn place(&self, signature: &Signature, take: impl FnOnce(&mut Line) -> u64) -> Ticket {
-        let number = take(self.lines().entry(signature.clone()).or_default());
-        Ticket(Some(Place {
-            queues: self.clone(),
-            signature: signature.clone(),
-            number,
-        }))
-    }
-
-    /// No code that can panic runs under the lock, so a poisoned one is whole.
-    fn lines(&self) -> MutexGuard<'_, HashMap<Signature, Line>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in a queue. Await it to get the [`Slot`]; drop it to leave.
-#[derive(Debug)]
-#[must_use = "a ticket that is dropped leaves the queue"]
-pub struct Ticket(Option<Place>);
-
-impl Ticket {
-    /// How many hold the queue or wait in it before this one; 0 when it may start.
-    #[must_use]
-    pub fn ahead(&self) -> usize {
-        let Some(place) = &self.0 else { return 0 };
-        let lines = place.queues.lines();
-        lines
-            .get(&place.signature)
-            .map_or(0, |line| line.ahead(place.number))
-    }
-}
-
-impl Future for Ticket {
-    type Output = Slot;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
-        if let Some(place) = &self.0 {
-            let mut lines = place.queues.lines();
-            let line = lines.get_mut(&place.signature);
-            if line.is_some_and(|line| line.waits(place.number, cx.waker())) {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Slot(self.0.take()))
-    }
-}
-
-/// The right to run; dropping it gives it to the next.
-#[derive(Debug)]
-#[must_use = "a slot that is dropped is given to the next"]
-pub struct Slot(#[expect(dead_code, reason = "held for its drop")] Option<Place>);
-
-/// One number in one line, waiting or holding; it leaves when it is dropped.
-#[derive(Debug)]
-struct Place {
-    queues: Queues,
-    signature: Signature,
-    number: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut lines = self.queues.lines();
-        let Some(line) = lines.get_mut(&self.signature) else {
-            return;
-        };
-        let woken = line.leave(self.number);
-        if line.is_empty() {
-            lines.remove(&self.signature);
-        }
-        // A waker may run code of its own, which may want the lock.
-        drop(lines);
-        woken.into_iter().for_each(Waker::wake);
-    }
-}
+pub use ticket::{Completion, Slot, Ticket};
+pub use view::{QueueView, TaskView};
 
 #[cfg(test)]
 mod tests;

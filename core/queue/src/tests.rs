@@ -1,168 +1,125 @@
-//! Against a model, action by action; and by many threads at once.
+//! The schedules: who goes on is decided by shuttle at each lock, so that what two threads can do
+//! to each other is tried out, and not left to chance.
 
-use std::{
-    num::NonZeroU32,
-    pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
-    task::{Context, Poll, Waker},
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use proptest::prelude::*;
-use tokio::task::JoinSet;
+use cairn_types::OperationUuid;
+use shuttle::{future::block_on, thread};
 
-use super::*;
+use crate::{Entry, Level, QueueError, Queues, Signature};
 
-#[derive(Debug, Clone)]
-enum Action {
-    Enter { queue: usize, level: u32 },
-    EnterHeld { queue: usize },
-    Leave { which: usize },
+const SCHEDULES: usize = 500;
+
+fn lane(name: &str) -> Signature {
+    Signature::of("lane", name)
 }
 
-fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![
-        5 => (0..2_usize, 0..4_u32).prop_map(|(queue, level)| Action::Enter { queue, level }),
-        1 => (0..2_usize).prop_map(|queue| Action::EnterHeld { queue }),
-        4 => any::<usize>().prop_map(|which| Action::Leave { which }),
-    ]
-}
-
-/// What a queue should do, said as simply as possible: a list in order of arrival.
-#[derive(Debug, Default)]
-struct Model {
-    entries: Vec<(OperationUuid, u32, bool)>,
-}
-
-impl Model {
-    fn admit(&mut self) {
-        while let Some(first) = self.entries.iter().position(|(.., runs)| !runs) {
-            let running = self.entries.iter().filter(|(.., runs)| *runs).count();
-            let level = self.entries[first].1;
-            if level != 0 && running >= level as usize {
-                break;
+/// Each of some threads runs `task`, which gets its number; afterwards nobody is in a queue.
+fn check(threads: usize, task: fn(&Queues, usize, &AtomicUsize)) {
+    shuttle::check_random(
+        move || {
+            let queues = Queues::default();
+            let counter = Arc::new(AtomicUsize::new(0));
+            let all: Vec<_> = (0..threads)
+                .map(|number| {
+                    let (queues, counter) = (queues.clone(), counter.clone());
+                    thread::spawn(move || task(&queues, number, &counter))
+                })
+                .collect();
+            for thread in all {
+                thread.join().unwrap();
             }
-            self.entries[first].2 = true;
-        }
-    }
-
-    fn ahead(&self, owner: OperationUuid) -> usize {
-        let at = self.entries.iter().position(|(o, ..)| *o == owner).unwrap();
-        if self.entries[at].2 {
-            return 0;
-        }
-        let running = self.entries.iter().filter(|(.., runs)| *runs).count();
-        let waiting = self.entries[..at].iter().filter(|(.., runs)| !runs).count();
-        running + waiting
-    }
-}
-
-enum Held {
-    Waiting(Ticket),
-    Running(#[expect(dead_code, reason = "held for its drop")] Slot),
-}
-
-fn level(number: u32) -> Level {
-    NonZeroU32::new(number).map_or(Level::UNLIMITED, Level::at_most)
-}
-
-fn poll(ticket: &mut Ticket) -> Poll<Slot> {
-    pin!(ticket).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-proptest! {
-    #[test]
-    fn it_does_what_the_model_does(actions in prop::collection::vec(action(), 1..80)) {
-        let queues = Queues::default();
-        let names = [Signature::of("vm", "a"), Signature::of("vm", "b")];
-        let mut models = [Model::default(), Model::default()];
-        let mut held: Vec<(usize, OperationUuid, Held)> = Vec::new();
-        for action in actions {
-            match action {
-                Action::Enter { queue, level: number } => {
-                    let owner = OperationUuid::generate();
-                    let ticket = queues.enter(&names[queue], level(number), owner);
-                    models[queue].entries.push((owner, number, false));
-                    held.push((queue, owner, Held::Waiting(ticket)));
-                }
-                Action::EnterHeld { queue } => {
-                    let owner = OperationUuid::generate();
-                    let ticket = queues.enter_held(&names[queue], owner);
-                    models[queue].entries.push((owner, 0, true));
-                    held.push((queue, owner, Held::Waiting(ticket)));
-                }
-                Action::Leave { which } if !held.is_empty() => {
-                    let (queue, owner, _) = held.remove(which % held.len());
-                    models[queue].entries.retain(|(o, ..)| *o != owner);
-                }
-                Action::Leave { .. } => {}
-            }
-            models.iter_mut().for_each(Model::admit);
-            for (queue, owner, state) in &mut held {
-                let model = &models[*queue];
-                if let Held::Waiting(ticket) = state {
-                    prop_assert_eq!(ticket.ahead(), model.ahead(*owner));
-                    if let Poll::Ready(slot) = poll(ticket) {
-                        *state = Held::Running(slot);
-                    }
-                }
-                let runs = model.entries.iter().any(|(o, _, runs)| o == owner && *runs);
-                prop_assert_eq!(matches!(state, Held::Running(_)), runs);
-            }
-        }
-        held.clear();
-        prop_assert!(queues.lines().is_empty(), "idle queues hold memory");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tasks_of_a_queue_never_overlap_beyond_its_level() {
-    const TASKS: usize = 2000;
-    let queues = Queues::default();
-    let running: Arc<[AtomicUsize; 5]> = Arc::default();
-    let done = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for task in 0..TASKS {
-        let limit = task % 5 + 1;
-        let (queues, running, done) = (queues.clone(), running.clone(), done.clone());
-        tasks.spawn(async move {
-            let signature = Signature::of("host", &limit.to_string());
-            let level = level(limit as u32);
-            let ticket = queues.enter(&signature, level, OperationUuid::generate());
-            if task % 7 == 0 {
-                return; // leaves without having run
-            }
-            let slot = ticket.await;
-            let now = running[limit - 1].fetch_add(1, Ordering::SeqCst) + 1;
-            assert!(now <= limit, "{now} run at level {limit}");
-            for _ in 0..task % 4 {
-                tokio::task::yield_now().await;
-            }
-            running[limit - 1].fetch_sub(1, Ordering::SeqCst);
-            drop(slot);
-            done.fetch_add(1, Ordering::SeqCst);
-        });
-    }
-    while let Some(task) = tasks.join_next().await {
-        task.unwrap();
-    }
-    assert_eq!(
-        done.load(Ordering::SeqCst),
-        (0..TASKS).filter(|task| task % 7 != 0).count()
+            assert!(queues.is_idle());
+        },
+        SCHEDULES,
     );
-    assert!(queues.lines().is_empty());
 }
 
-#[tokio::test]
-async fn the_queue_is_free_when_the_holder_and_its_child_have_left() {
-    let queues = Queues::default();
-    let signature = Signature::of("vm", "a");
-    let (parent, child) = (OperationUuid::generate(), OperationUuid::generate());
-    let slot = queues.enter(&signature, Level::SERIAL, parent).await;
-    let nested = queues.enter_held(&signature, child).await;
-    let mut next = queues.enter(&signature, Level::SERIAL, OperationUuid::generate());
-    assert_eq!(queues.holders(&signature), [parent, child]);
-    drop(slot);
-    assert!(poll(&mut next).is_pending());
-    drop(nested);
-    let _next = next.await;
+#[test]
+fn no_two_are_in_a_serial_queue_and_nobody_is_forgotten() {
+    check(3, |queues, _, inside| {
+        for _ in 0..2 {
+            let entry = Entry::new(lane("a"), Level::SERIAL, OperationUuid::generate());
+            let slot = block_on(queues.enter(entry).unwrap()).unwrap();
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+            thread::yield_now();
+            inside.fetch_sub(1, Ordering::SeqCst);
+            drop(slot);
+        }
+    });
+}
+
+#[test]
+fn who_leaves_early_wakes_the_next() {
+    check(4, |queues, number, _| {
+        let entry = Entry::new(lane("a"), Level::SERIAL, OperationUuid::generate());
+        let ticket = queues.enter(entry).unwrap();
+        if number % 2 == 0 {
+            drop(ticket);
+        } else {
+            drop(block_on(ticket).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_cancel_and_a_turn_that_meet_end_in_one_of_them() {
+    check(3, |queues, number, _| {
+        // The first two share an operation, which the third one cancels.
+        let operation = OperationUuid(cairn_types::Uuid::from_u128(7));
+        if number == 2 {
+            queues.cancel(operation);
+            return;
+        }
+        let ticket = queues
+            .enter(Entry::new(lane("a"), Level::SERIAL, operation))
+            .unwrap();
+        match block_on(ticket) {
+            Ok(slot) => drop(slot),
+            Err(error) => assert_eq!(error, QueueError::Cancelled(operation)),
+        }
+    });
+}
+
+#[test]
+fn a_level_that_rises_wakes_those_whom_it_lets_in() {
+    check(3, |queues, number, _| {
+        if number == 2 {
+            queues.set_level(&lane("a"), Level::UNLIMITED);
+            return;
+        }
+        let entry = Entry::new(lane("a"), Level::SERIAL, OperationUuid::generate());
+        drop(block_on(queues.enter(entry).unwrap()).unwrap());
+    });
+}
+
+/// Each has a queue and calls into that of the next: however they meet, one at most is refused,
+/// and all end.
+#[test]
+fn a_circle_that_closes_from_all_sides_is_found() {
+    check(3, |queues, number, refused| {
+        let names = ["a", "b", "c"];
+        let (own, next) = (lane(names[number]), lane(names[(number + 1) % 3]));
+        let caller = OperationUuid::generate();
+        let slot = block_on(
+            queues
+                .enter(Entry::new(own.clone(), Level::SERIAL, caller))
+                .unwrap(),
+        );
+        let slot = slot.unwrap();
+        let called = Entry::new(next, Level::SERIAL, OperationUuid::generate());
+        let called = called.called_by(caller, &[own.to_string()]);
+        let outcome = match queues.enter(called) {
+            Ok(ticket) => block_on(ticket).map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            assert!(matches!(error, QueueError::Cycle(_)), "{error}");
+            assert_eq!(refused.fetch_add(1, Ordering::SeqCst), 0);
+        }
+        drop(slot);
+    });
 }

@@ -3,6 +3,18 @@
 
 use crate::{Row, StoreError, Value, postgres, sqlite};
 
+/// Statements about the transaction itself, which closures leave to the store.
+const CONTROL: [&str; 8] = [
+    "abort",
+    "begin",
+    "commit",
+    "end",
+    "release",
+    "rollback",
+    "savepoint",
+    "start",
+];
+
 /// What a statement gave.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
@@ -30,7 +42,8 @@ pub(crate) enum Harm {
     Connection,
 }
 
-/// A connection.
+/// A connection on which the schema is brought up to date: before anything else is done, so a
+/// thread may wait for it.
 #[derive(Debug)]
 pub(crate) enum Connection {
     Sqlite(sqlite::Connection),
@@ -41,7 +54,7 @@ impl Connection {
     /// One statement; values take the places of `?`.
     pub(crate) async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
         match self {
-            Self::Sqlite(connection) => connection.run(sql, values).await,
+            Self::Sqlite(connection) => connection.run(sql, values),
             Self::Postgres(connection) => connection.run(sql, values).await,
         }
     }
@@ -49,7 +62,7 @@ impl Connection {
     /// Any number of statements without values.
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
         match self {
-            Self::Sqlite(connection) => connection.run(sql, Vec::new()).await.map(drop),
+            Self::Sqlite(connection) => connection.script(sql),
             Self::Postgres(connection) => connection.script(sql).await.map(drop),
         }
     }
@@ -75,10 +88,10 @@ impl Connection {
         }
     }
 
-    /// It only read, or all that it wrote is committed: an error loses nothing.
+    /// All that it did is committed: an error loses nothing.
     pub(crate) async fn close(self) {
         match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(connection) => drop(connection),
             Self::Postgres(connection) => connection.close().await,
         }
     }
@@ -111,8 +124,8 @@ impl Kind {
 }
 
 /// The value as both databases keep it, or why one of them would not.
-pub(crate) fn storable(value: Value) -> Result<Value, sqlx::Error> {
-    let refused = |problem: &str| sqlx::Error::Encode(problem.into());
+pub(crate) fn storable(value: Value) -> Result<Value, Unstorable> {
+    let refused = |problem: &str| Unstorable(problem.to_owned());
     match value {
         // PostgreSQL refuses it.
         Value::Text(text) if text.contains('\0') => {
@@ -124,4 +137,30 @@ pub(crate) fn storable(value: Value) -> Result<Value, sqlx::Error> {
         Value::Double(0.0) => Ok(Value::Double(0.0)),
         value => Ok(value),
     }
+}
+
+/// Why the values of a statement are not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unstorable(String);
+
+impl Unstorable {
+    pub(crate) fn new(problem: String) -> Self {
+        Self(problem)
+    }
+}
+
+/// Each place of a statement gets a value.
+pub(crate) fn check_places(places: usize, values: usize) -> Result<(), Unstorable> {
+    if places == values {
+        return Ok(());
+    }
+    Err(Unstorable(format!("{values} values for {places} places")))
+}
+
+/// Whether a statement would begin or end a transaction, or a part of one.
+pub(crate) fn is_control(sql: &str) -> bool {
+    let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next();
+    let word = word.unwrap_or_default();
+    CONTROL.iter().any(|own| own.eq_ignore_ascii_case(word))
 }

@@ -153,6 +153,11 @@ pub enum StoreError {
     /// The closure of the write panicked: nothing of it is written.
     #[error("the write panicked: {0}")]
     Panicked(String),
+    /// The closure of the write awaited something beside its transaction: nothing of it is written.
+    #[error(
+        "the write waits for something other than its transaction; wait for that before the write"
+    )]
+    Waits,
     /// The store is closed.
     #[error("the database is closed")]
     Closed,

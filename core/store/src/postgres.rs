@@ -5,6 +5,7 @@
 
 mod config;
 mod owner;
+mod readers;
 mod session;
 mod sql;
 mod writer;
@@ -27,11 +28,12 @@ use sqlx::{
 
 use crate::{
     Row, StoreError, Value,
-    database::{Answer, Failure, Harm, storable},
+    database::{Answer, Failure, Harm, check_places, storable},
 };
 
 pub use config::{PostgresConfig, WrongConfig};
 pub(crate) use owner::Owner;
+pub(crate) use readers::Readers;
 pub(crate) use session::Session;
 pub(crate) use writer::run;
 
@@ -133,14 +135,12 @@ impl Connection {
             Some(Either::Left(types)) => types,
             _ => &[],
         };
-        if types.len() != values.len() {
-            let problem = format!("{} values for {} places", values.len(), types.len());
-            return Err(sqlx::Error::Encode(problem.into()));
-        }
+        let refused = |cause| sqlx::Error::Encode(Box::new(cause));
+        check_places(types.len(), values.len()).map_err(refused)?;
         let mut arguments = PgArguments::default();
         for (place, (value, wanted)) in values.into_iter().zip(types).enumerate() {
             let bound = Bound {
-                value: storable(value)?,
+                value: storable(value).map_err(refused)?,
                 place,
                 wanted,
             };

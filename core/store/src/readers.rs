@@ -1,123 +1,46 @@
-//! The connections that read, opened as they are needed.
-//!
-//! Not sqlx's pool: that one asks a connection for a sign of life whenever it comes back, which
-//! costs a second round trip for each read. Here a connection that died is found by the read that
-//! fails on it, and a read can be run again.
+//! The connections that read, of either database.
 
-use std::{
-    mem,
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
-
-use tokio::sync::Semaphore;
-
-use crate::{
-    PostgresConfig, Row, StoreError, Value,
-    database::{Connection, Harm, Kind},
-    postgres, sqlite,
-};
-
-/// Where connections come from.
-#[derive(Debug)]
-pub(crate) enum Source {
-    Sqlite(PathBuf),
-    Postgres(PostgresConfig),
-}
+use crate::{Row, StoreError, Value, database::Kind, postgres, sqlite};
 
 #[derive(Debug)]
-pub(crate) struct Readers {
-    source: Source,
-    most: u32,
-    permits: Semaphore,
-    idle: Mutex<Vec<Connection>>,
+pub(crate) enum Readers {
+    Sqlite(sqlite::Readers),
+    Postgres(postgres::Readers),
 }
 
 impl Readers {
-    pub(crate) fn new(source: Source, most: u32) -> Self {
-        let most = most.max(1);
-        Self {
-            source,
-            most,
-            permits: Semaphore::new(usize::try_from(most).unwrap_or(1)),
-            idle: Mutex::default(),
-        }
-    }
-
     pub(crate) fn kind(&self) -> Kind {
-        match self.source {
-            Source::Sqlite(_) => Kind::Sqlite,
-            Source::Postgres(_) => Kind::Postgres,
+        match self {
+            Self::Sqlite(_) => Kind::Sqlite,
+            Self::Postgres(_) => Kind::Postgres,
         }
     }
 
+    /// A read that finds a few rows by an index.
+    pub(crate) async fn brief(
+        &self,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(readers) => readers.brief(sql, values).await,
+            Self::Postgres(readers) => readers.rows(sql, values).await,
+        }
+    }
+
+    /// Any read.
     pub(crate) async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Err(StoreError::Closed);
-        };
-        loop {
-            let mut reader = Reader {
-                readers: self,
-                connection: self.idle().pop(),
-            };
-            let reused = reader.connection.is_some();
-            let connection = match &mut reader.connection {
-                Some(connection) => connection,
-                none => none.insert(self.connect().await?),
-            };
-            let failure = match connection.run(sql, values.clone()).await {
-                Ok(answer) => return Ok(answer.rows),
-                Err(failure) => failure,
-            };
-            if failure.harm == Harm::Connection {
-                reader.connection = None;
-                // It may have died long ago, and others with it.
-                if reused {
-                    continue;
-                }
-            }
-            return Err(failure.error);
-        }
-    }
-
-    async fn connect(&self) -> Result<Connection, StoreError> {
-        match &self.source {
-            Source::Sqlite(file) => {
-                let connection = sqlite::Connection::open_reader(file).await?;
-                Ok(Connection::Sqlite(connection))
-            }
-            Source::Postgres(config) => {
-                let connection = postgres::Connection::open_reader(config).await?;
-                Ok(Connection::Postgres(connection))
-            }
+        match self {
+            Self::Sqlite(readers) => readers.rows(sql, values).await,
+            Self::Postgres(readers) => readers.rows(sql, values).await,
         }
     }
 
     /// Waits for those that read now.
     pub(crate) async fn close(&self) {
-        if self.permits.acquire_many(self.most).await.is_ok() {
-            self.permits.close();
+        match self {
+            Self::Sqlite(readers) => readers.close().await,
+            Self::Postgres(readers) => readers.close().await,
         }
-        let idle = mem::take(&mut *self.idle());
-        for connection in idle {
-            connection.close().await;
-        }
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        // Taking and putting back are each one step: no panic leaves it half done.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection in use; it comes back also when its reader gives up on the way.
-struct Reader<'r> {
-    readers: &'r Readers,
-    connection: Option<Connection>,
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        self.readers.idle().extend(self.connection.take());
     }
 }

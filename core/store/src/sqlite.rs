@@ -1,154 +1,206 @@
 //! SQLite: how its connections are set up, and how a statement runs on one.
+//!
+//! A statement runs on the thread that asks for it and is done when the call returns. So whoever
+//! calls decides what may be kept waiting: the writer has a thread for itself, reads that may take
+//! long are done on threads that may wait.
+
+mod readers;
+mod session;
+mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use sqlx::{
-    Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Either,
-    Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _, ValueRef as _,
-    sqlite::{
-        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous,
-        SqliteValueRef,
-    },
+use rusqlite::{
+    CachedStatement, Error, OpenFlags, Row as Found,
+    ffi::ErrorCode,
+    types::{Null, ValueRef},
 };
 
 use crate::{
     Row, StoreError, Value,
-    database::{Answer, Failure, Harm, storable},
+    database::{Answer, Failure, Harm, Unstorable, check_places, storable},
 };
+
+pub(crate) use readers::Readers;
+pub(crate) use session::Session;
+pub(crate) use writer::run;
 
 pub(crate) const TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table'";
 pub(crate) const COLUMNS: &str = "SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)";
 
-/// Up to four texts for each kind of write (see [`crate::Tx`]), a few for each resource, the queries.
+/// A few for each resource, each kind of write, the queries.
 const STATEMENT_CACHE: usize = 1024;
-
-/// How many rows may wait for their reader before the connection's thread waits for it.
-const ROW_BUFFER: usize = 256;
 
 /// Only a backup or a person with a shell can hold SQLite's own lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For one that writes. A transaction of many writes changes some thousand pages; what has no place
+/// in memory would be written before the commit, and a second time if it changes again.
+/// A checkpoint waits for the disk twice, whatever there is to do; until it comes, the log grows.
+const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8192";
+
 /// A connection; there is one that writes.
 #[derive(Debug)]
-pub(crate) struct Connection(SqliteConnection);
+pub(crate) struct Connection(rusqlite::Connection);
+
+/// A statement that is ready to run.
+pub(crate) struct Statement<'c> {
+    connection: &'c rusqlite::Connection,
+    statement: CachedStatement<'c>,
+}
 
 impl Connection {
-    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
-        let options = options(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let connection = options.connect().await;
-        connection
-            .map(Self)
-            .map_err(|cause| open_error(file, cause))
+    pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        Self::with(file, flags, WRITER)
     }
 
-    pub(crate) async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
-        run(&mut self.0, sql, values).await
+    pub(crate) fn open_reader(file: &Path) -> Result<Self, StoreError> {
+        Self::with(file, OpenFlags::SQLITE_OPEN_READ_ONLY, "")
     }
 
-    pub(crate) async fn open_reader(file: &Path) -> Result<Self, StoreError> {
-        let connection = options(file).read_only(true).connect().await;
-        connection
-            .map(Self)
-            .map_err(|cause| open_error(file, cause))
+    fn with(file: &Path, flags: OpenFlags, settings: &str) -> Result<Self, StoreError> {
+        let opened = || {
+            // A connection is used by one thread at a time: `Connection` is not `Sync`.
+            let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = rusqlite::Connection::open_with_flags(file, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+            // The tables declare none: services own their tables and may stand on different
+            // machines.
+            connection.execute_batch("PRAGMA foreign_keys = OFF")?;
+            connection.execute_batch(settings)?;
+            Ok(connection)
+        };
+        opened().map(Self).map_err(|cause: Error| StoreError::Open {
+            file: file.to_owned(),
+            cause: Arc::new(cause),
+        })
     }
 
-    /// All is committed; an error here loses nothing.
-    pub(crate) async fn close(self) {
-        let _ = self.0.close().await;
+    /// One statement; values take the places of `?`.
+    pub(crate) fn run(&self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
+        self.prepare(sql)?.run(sql, values, || true)
+    }
+
+    pub(crate) fn prepare(&self, sql: &str) -> Result<Statement<'_>, Failure> {
+        let statement = self.0.prepare_cached(sql);
+        Ok(Statement {
+            connection: &self.0,
+            statement: statement.map_err(|cause| failure(sql, cause))?,
+        })
+    }
+
+    /// Any number of statements without values.
+    pub(crate) fn script(&self, sql: &str) -> Result<(), Failure> {
+        let done = self.0.execute_batch(sql);
+        done.map_err(|cause| failure(sql, cause))
+    }
+
+    /// Whether there is a transaction now.
+    pub(crate) fn in_transaction(&self) -> bool {
+        !self.0.is_autocommit()
+    }
+
+    /// How long a statement may wait for a lock that another process holds.
+    pub(crate) fn wait_for_locks(&self, wait: bool) {
+        let limit = if wait { BUSY_TIMEOUT } else { Duration::ZERO };
+        // It says no only to what is no connection.
+        let _ = self.0.busy_timeout(limit);
     }
 }
 
-fn options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(STATEMENT_CACHE)
-        .row_buffer_size(ROW_BUFFER)
-        // The tables declare none: services own their tables and may stand on different machines.
-        .foreign_keys(false)
-        .disable_statement_logging()
-}
-
-async fn run(
-    connection: &mut SqliteConnection,
-    sql: &str,
-    values: Vec<Value>,
-) -> Result<Answer, Failure> {
-    let fail = |cause| failure(sql, cause);
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        bind(&mut arguments, value).map_err(fail)?;
+impl Statement<'_> {
+    /// Whether it changes nothing.
+    pub(crate) fn reads(&self) -> bool {
+        self.statement.readonly()
     }
-    let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-    let mut stream = connection.fetch_many(query);
-    let mut answer = Answer::default();
-    while let Some(item) = stream.next().await {
-        match item.map_err(fail)? {
-            Either::Right(row) => answer.rows.push(read(&row).map_err(fail)?),
-            // Of several statements in one text only the last one's count: SQLite repeats it
-            // for those that change nothing.
-            Either::Left(done) => answer.affected = done.rows_affected(),
+
+    /// Runs it as long as its rows are `wanted`, which is asked before each.
+    pub(crate) fn run(
+        mut self,
+        sql: &str,
+        values: Vec<Value>,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Answer, Failure> {
+        self.bind(values).map_err(|cause| refused(sql, cause))?;
+        let before = self.connection.total_changes();
+        let rows = self.rows(wanted).map_err(|cause| failure(sql, cause))?;
+        let affected = self.connection.total_changes() - before;
+        Ok(Answer { rows, affected })
+    }
+
+    fn bind(&mut self, values: Vec<Value>) -> Result<(), Unstorable> {
+        check_places(self.statement.parameter_count(), values.len())?;
+        for (place, value) in (1..).zip(values) {
+            let bound = match storable(value)? {
+                Value::Null => self.statement.raw_bind_parameter(place, Null),
+                Value::Text(text) => self.statement.raw_bind_parameter(place, text),
+                Value::Int(int) => self.statement.raw_bind_parameter(place, int),
+                Value::Double(double) => self.statement.raw_bind_parameter(place, double),
+                Value::Bytes(bytes) => self.statement.raw_bind_parameter(place, &bytes[..]),
+            };
+            bound.map_err(|cause| Unstorable::new(cause.to_string()))?;
         }
+        Ok(())
     }
-    Ok(answer)
-}
 
-fn bind(arguments: &mut SqliteArguments, value: Value) -> Result<(), sqlx::Error> {
-    let bound = match storable(value)? {
-        Value::Null => arguments.add(None::<i64>),
-        Value::Text(text) => arguments.add(text),
-        Value::Int(int) => arguments.add(int),
-        Value::Double(double) => arguments.add(double),
-        Value::Bytes(bytes) => arguments.add(Vec::from(bytes)),
-    };
-    bound.map_err(sqlx::Error::Encode)
-}
-
-fn read(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let columns = (0..row.len()).map(|column| read_value(row.try_get_raw(column)?));
-    columns.collect::<Result<_, _>>().map(Row::new)
+    fn rows(&mut self, wanted: impl Fn() -> bool) -> Result<Vec<Row>, Error> {
+        let columns = self.statement.column_count();
+        let mut found = self.statement.raw_query();
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            if !wanted() {
+                break;
+            }
+            rows.push(read(row, columns)?);
+        }
+        Ok(rows)
+    }
 }
 
 /// By what is stored, not by what the column declares: SQLite keeps a type for each value.
-fn read_value(raw: SqliteValueRef<'_>) -> Result<Value, sqlx::Error> {
-    fn decode<'r, T: Decode<'r, Sqlite>>(raw: SqliteValueRef<'r>) -> Result<T, sqlx::Error> {
-        T::decode(raw).map_err(sqlx::Error::Decode)
+fn read(row: &Found<'_>, columns: usize) -> Result<Row, Error> {
+    let mut values = Vec::with_capacity(columns);
+    for column in 0..columns {
+        values.push(match row.get_ref(column)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(int) => Value::Int(int),
+            ValueRef::Real(double) => Value::Double(double),
+            ValueRef::Text(text) => {
+                let text = std::str::from_utf8(text);
+                let text = text.map_err(|cause| Error::Utf8Error(column, cause))?;
+                Value::Text(text.to_owned())
+            }
+            ValueRef::Blob(blob) => Value::Bytes(Bytes::copy_from_slice(blob)),
+        });
     }
-    if raw.is_null() {
-        return Ok(Value::Null);
-    }
-    let stored = raw.type_info().into_owned();
-    match stored.name() {
-        "TEXT" => decode(raw).map(Value::Text),
-        "REAL" => decode(raw).map(Value::Double),
-        "BLOB" => decode::<Vec<u8>>(raw).map(|bytes| Value::Bytes(Bytes::from(bytes))),
-        _ => decode(raw).map(Value::Int),
-    }
+    Ok(Row::new(values))
 }
 
-fn failure(sql: &str, cause: sqlx::Error) -> Failure {
-    // https://www.sqlite.org/rescode.html: the low byte of the extended code.
-    const SQL_ERROR: i32 = 1;
-    const TOO_BIG: i32 = 18;
-    const CONSTRAINT: i32 = 19;
-    const MISMATCH: i32 = 20;
-    const OUT_OF_RANGE: i32 = 25;
-    let code = cause.as_database_error().and_then(|error| error.code());
-    let code = code.and_then(|code| code.parse::<i32>().ok());
-    let harmless = match code.map(|code| code & 0xff) {
-        Some(SQL_ERROR | TOO_BIG | CONSTRAINT | MISMATCH | OUT_OF_RANGE) => true,
+fn failure(sql: &str, cause: Error) -> Failure {
+    // https://www.sqlite.org/rescode.html
+    const UNIQUE: [i32; 3] = [1555, 2067, 2579];
+    let code = cause.sqlite_error().copied();
+    let harmless = match code.map(|error| error.code) {
+        Some(
+            ErrorCode::Unknown
+            | ErrorCode::TooBig
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::ParameterOutOfRange,
+        ) => true,
         Some(_) => false,
-        None => matches!(cause, sqlx::Error::Encode(_) | sqlx::Error::Decode(_)),
+        // What rusqlite itself has to say, of a text or of what it cannot read.
+        None => true,
     };
-    let error = match cause.as_database_error() {
-        Some(error) if error.is_unique_violation() => StoreError::AlreadyExists {
+    let unique = code.is_some_and(|error| UNIQUE.contains(&error.extended_code));
+    let error = match &cause {
+        Error::SqliteFailure(_, Some(words)) if unique => StoreError::AlreadyExists {
             what: "a row".to_owned(),
-            constraint: error.message().to_owned(),
+            constraint: words.clone(),
         },
         _ => StoreError::Statement {
             sql: sql.to_owned(),
@@ -162,9 +214,12 @@ fn failure(sql: &str, cause: sqlx::Error) -> Failure {
     Failure { error, harm }
 }
 
-fn open_error(file: &Path, cause: sqlx::Error) -> StoreError {
-    StoreError::Open {
-        file: file.to_owned(),
-        cause: Arc::new(cause),
+fn refused(sql: &str, cause: Unstorable) -> Failure {
+    Failure {
+        error: StoreError::Statement {
+            sql: sql.to_owned(),
+            cause: Arc::new(cause),
+        },
+        harm: Harm::Statement,
     }
 }

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use cairn_proto::meta::{Catalog, Resource, ResourceType};
 use futures::future::BoxFuture;
 use prost_reflect::DynamicMessage;
 use tokio::{
-    sync::{Mutex, Notify, RwLock, mpsc, oneshot},
+    runtime::Handle,
+    sync::{Mutex, RwLock, mpsc, oneshot},
     task::JoinSet,
 };
 
@@ -23,12 +25,12 @@ use crate::{
     database::{Connection, Kind},
     going,
     migration::migrate,
-    postgres::{self, Owner, Session},
-    readers::{Readers, Source},
+    postgres::{self, Owner},
+    readers::Readers,
     sqlite,
     tables::Tables,
     tx::{Writing, decode_all, decode_dynamic, encode_all},
-    writer::{self, Job, Write},
+    writer::{self, Request, Write},
 };
 
 /// The database; a handle that is cheap to clone.
@@ -39,13 +41,12 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     tables: Arc<Tables>,
     readers: Readers,
-    writes: mpsc::Sender<Box<dyn Job>>,
-    closing: Arc<Notify>,
-    /// The tasks that write; aborted when the last handle goes, since nobody waits for them then.
+    writes: mpsc::Sender<Request>,
+    /// Those that write. When the last handle goes nobody waits for them: they end by themselves.
     writers: Mutex<JoinSet<()>>,
     owner: Option<Owned>,
-    /// Held as long as it is open.
-    lock: Mutex<Option<File>>,
+    /// Held as long as it is open, and as long as something writes.
+    lock: Mutex<Option<Arc<File>>>,
 }
 
 /// The right to write to a server's database, and the task that looks after it.
@@ -58,8 +59,7 @@ struct Owned {
 /// What writes, and where it takes the writes from.
 struct Writers {
     tables: Arc<Tables>,
-    waiting: mpsc::Receiver<Box<dyn Job>>,
-    closing: Arc<Notify>,
+    waiting: mpsc::Receiver<Request>,
 }
 
 impl Store {
@@ -75,29 +75,32 @@ impl Store {
         catalog: Arc<Catalog>,
         migrations: &[Migration],
     ) -> Result<Self, StoreError> {
-        let lock = lock(&config.directory)?;
+        let lock = Arc::new(lock(&config.directory)?);
         let migrations = &[&[going::MIGRATION], migrations].concat();
         let most = config.read_connections;
         let (writes, waiting) = mpsc::channel(writer::WAITING);
-        let closing = Arc::new(Notify::new());
         let writers = |tables: &Arc<Tables>| Writers {
             tables: Arc::clone(tables),
             waiting,
-            closing: Arc::clone(&closing),
         };
         let (readers, tables, tasks, owner) = match &config.database {
             DatabaseConfig::Sqlite => {
                 let (file, connection) = open_sqlite(&config.directory, migrations).await?;
                 // They open after the writer: only it can make the files that a reader needs.
-                let readers = Readers::new(Source::Sqlite(file), most);
+                let readers = Readers::Sqlite(sqlite::Readers::open(file.clone(), most)?);
                 let tables = tables(catalog, &readers).await?;
-                let tasks = writers(&tables).of_sqlite(connection);
+                let writers = writers(&tables).of_sqlite(connection, Arc::clone(&lock));
+                let tasks = writers.map_err(|cause| StoreError::Open {
+                    file,
+                    cause: Arc::new(cause),
+                })?;
                 (readers, tables, tasks, None)
             }
             DatabaseConfig::Postgres(postgres) => {
                 let (owner, connection) = Owner::open(postgres, migrations).await?;
                 let owner = Arc::new(owner);
-                let readers = Readers::new(Source::Postgres(postgres.clone()), most);
+                let readers = postgres::Readers::new(postgres.clone(), most);
+                let readers = Readers::Postgres(readers);
                 let tables = tables(catalog, &readers).await?;
                 let tasks = writers(&tables).of_postgres(postgres, &owner);
                 let mut task = JoinSet::new();
@@ -110,7 +113,6 @@ impl Store {
             tables,
             readers,
             writes,
-            closing,
             writers: Mutex::new(tasks),
             owner,
             lock: Mutex::new(Some(lock)),
@@ -119,7 +121,8 @@ impl Store {
 
     /// Ends what waits to be written, refuses what comes after it, and gives the directory free.
     pub async fn close(&self) {
-        self.0.closing.notify_one();
+        // Refused if it is closed already.
+        let _ = self.0.writes.send(Request::Close).await;
         let mut writers = self.0.writers.lock().await;
         while writers.join_next().await.is_some() {}
         self.0.readers.close().await;
@@ -150,14 +153,16 @@ impl Store {
     /// Changes the database: the only way to do so.
     ///
     /// The closure touches nothing but the transaction that it is given, and may be run again from
-    /// its start, for instance since it met another one; what counts is its last run. To wait for
-    /// another write inside of it is to wait for ever.
+    /// its start, for instance since it met another one; what counts is its last run. It awaits
+    /// nothing but that transaction: to wait for another write inside of it is to wait for ever on
+    /// PostgreSQL, and refused on SQLite, as is waiting for anything else.
     /// If it returns an error, nothing of what it did is kept, and the error is returned. When
     /// this returns `Ok`, the change is on disk. A caller that goes away takes its write back,
     /// unless the write has begun.
     ///
     /// # Errors
-    /// What the closure returns. [`StoreError::Commit`] if the database could not keep it;
+    /// What the closure returns. [`StoreError::Panicked`] if it panicked; [`StoreError::Waits`] if
+    /// it waited for something else. [`StoreError::Commit`] if the database could not keep it;
     /// [`StoreError::Conflict`], [`StoreError::Lost`], [`StoreError::Connect`] and
     /// [`StoreError::NotOwner`] if a server could not keep it now. With each of these nothing is
     /// written. A commit whose connection was lost is looked up until it is known what became of
@@ -171,7 +176,7 @@ impl Store {
     {
         let (caller, outcome) = oneshot::channel();
         let write = Box::new(Write::new(closure, caller));
-        if self.0.writes.send(write).await.is_err() {
+        if self.0.writes.send(Request::Write(write)).await.is_err() {
             return Err(StoreError::Closed.into());
         }
         match outcome.await {
@@ -185,7 +190,8 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub async fn get<R: Resource>(&self, uuid: &str) -> Result<Option<R>, StoreError> {
-        let found = self.list("uuid = ?", vec![uuid.into()]).await?;
+        let encoded = self.point(R::NOUN, uuid).await?;
+        let found = decode_all(&encoded)?;
         Ok(found.into_iter().next())
     }
 
@@ -198,10 +204,7 @@ impl Store {
         resource: &ResourceType,
         uuid: &str,
     ) -> Result<Option<DynamicMessage>, StoreError> {
-        let values = vec![uuid.into()];
-        let encoded = self
-            .list_encoded(&resource.name, "uuid = ?", values)
-            .await?;
+        let encoded = self.point(&resource.name, uuid).await?;
         decode_dynamic(resource, encoded)
     }
 
@@ -219,6 +222,36 @@ impl Store {
         decode_all(&encoded)
     }
 
+    /// As [`list`](Self::list), for the few that an index finds: what takes no longer than
+    /// [`get`](Self::get) is done at once.
+    ///
+    /// # Errors
+    /// If the database fails.
+    ///
+    /// # Panics
+    /// In a debug build, if SQLite would scan a table or an index.
+    pub async fn find<R: Resource>(
+        &self,
+        sql_where: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<R>, StoreError> {
+        let table = self.0.tables.get(R::NOUN)?;
+        let sql = table.select_where(sql_where);
+        let rows = self.find_rows(&sql, values).await?;
+        decode_all(&encode_all(&table.resource, &rows)?)
+    }
+
+    /// As [`rows`](Self::rows), for the few that an index finds.
+    ///
+    /// # Errors
+    /// If the database fails.
+    ///
+    /// # Panics
+    /// As [`find`](Self::find).
+    pub async fn find_rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.0.readers.brief(sql, values).await
+    }
+
     /// The rows of a SELECT. Values take the places of `?`.
     ///
     /// # Errors
@@ -229,6 +262,13 @@ impl Store {
 
     pub(crate) fn kind(&self) -> Kind {
         self.0.readers.kind()
+    }
+
+    async fn point(&self, noun: &str, uuid: &str) -> Result<Vec<Bytes>, StoreError> {
+        let table = self.0.tables.get(noun)?;
+        let values = vec![uuid.into()];
+        let rows = self.0.readers.brief(&table.get, values).await?;
+        encode_all(&table.resource, &rows)
     }
 
     async fn list_encoded(
@@ -244,12 +284,27 @@ impl Store {
 }
 
 impl Writers {
-    /// One task, which lets writes share a transaction.
-    fn of_sqlite(self, connection: sqlite::Connection) -> JoinSet<()> {
-        let tx = Tx::new(Writing::Sqlite(connection), self.tables);
+    /// A thread, which lets writes share a transaction, and a task that waits for its end. It holds
+    /// `lock` as long as it may write.
+    fn of_sqlite(self, connection: sqlite::Connection, lock: Arc<File>) -> io::Result<JoinSet<()>> {
+        let session = sqlite::Session::new(connection);
+        let tx = Tx::new(Writing::Sqlite(session), self.tables);
+        let (end, ended) = oneshot::channel::<()>();
+        let runtime = Handle::current();
+        thread::Builder::new()
+            .name("cairn-writer".to_owned())
+            .spawn(move || {
+                // What a closure awaits that it should not is known to the runtime, and told.
+                let _entered = runtime.enter();
+                sqlite::run(tx, self.waiting);
+                drop((lock, end));
+            })?;
         let mut task = JoinSet::new();
-        task.spawn(writer::run(tx, self.waiting, self.closing));
-        task
+        task.spawn(async {
+            // Nothing is sent: it goes with the thread.
+            let _ = ended.await;
+        });
+        Ok(task)
     }
 
     /// A task for each connection.
@@ -258,14 +313,9 @@ impl Writers {
         let beside = Arc::new(RwLock::new(()));
         let mut tasks = JoinSet::new();
         for _ in 0..config.write_connections.max(1) {
-            let session = Session::new(Arc::clone(owner));
+            let session = postgres::Session::new(Arc::clone(owner));
             let tx = Tx::new(Writing::Postgres(session), Arc::clone(&self.tables));
-            tasks.spawn(postgres::run(
-                tx,
-                Arc::clone(&waiting),
-                Arc::clone(&self.closing),
-                Arc::clone(&beside),
-            ));
+            tasks.spawn(postgres::run(tx, Arc::clone(&waiting), Arc::clone(&beside)));
         }
         tasks
     }
@@ -281,7 +331,7 @@ async fn open_sqlite(
         directory: directory.to_owned(),
         cause: Arc::new(cause),
     })?;
-    let connection = sqlite::Connection::open(&file).await?;
+    let connection = sqlite::Connection::open(&file)?;
     let mut connection = Connection::Sqlite(connection);
     migrate(&mut connection, migrations).await?;
     match connection {

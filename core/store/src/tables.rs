@@ -22,6 +22,8 @@ pub(crate) struct Table {
     pub(crate) resource: Arc<ResourceType>,
     /// Up to and with the table's name: `SELECT … FROM "zone"`.
     pub(crate) select: String,
+    /// The row of a uuid.
+    pub(crate) get: String,
     /// If it has references: takes their values once more, as its last, and returns one that is
     /// going, or null.
     pub(crate) insert: String,
@@ -108,6 +110,7 @@ impl Table {
         };
         Self {
             select: format!("SELECT {read} FROM \"{table}\""),
+            get: format!("SELECT {read} FROM \"{table}\" WHERE uuid = ?"),
             insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks}){returning}"),
             references,
             update: format!("UPDATE \"{table}\" SET {set} WHERE uuid = ?"),

@@ -3,25 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_boot::metrics::Counters;
 use cairn_proto::meta::{Catalog, Resource, ResourceType};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 
-use crate::{
-    Row, StoreError, Value,
-    database::{Answer, Harm},
-    postgres::Session,
-    sqlite::Connection,
-    tables::Tables,
-    wire,
-};
-
-pub(crate) static COMMITS: Counters<0> = Counters::new(
-    "cairn_store_commits_total",
-    "Transactions committed; on SQLite the writes of many callers share one.",
-    [],
-);
+use crate::{Row, StoreError, Value, database::Answer, postgres, sqlite, tables::Tables, wire};
 
 /// What [`Store::write`](crate::Store::write) hands to its closure: the database as it will be
 /// when the write is committed.
@@ -30,44 +16,24 @@ pub(crate) static COMMITS: Counters<0> = Counters::new(
 /// closure may go on. An error that ends the transaction fails the write, whatever the closure makes
 /// of it.
 ///
-/// On SQLite several writes share one transaction, each behind a savepoint. Nothing of this costs a
-/// round trip of its own: the transaction begins with its first statement, and there is one
-/// savepoint, which the first change of a write moves to where the write began. On PostgreSQL a
-/// write has a transaction for itself.
+/// On SQLite several writes share one transaction, and an error undoes the write that it is of. On
+/// PostgreSQL a write has a transaction for itself.
 #[derive(Debug)]
 pub struct Tx {
-    pub(crate) connection: Writing,
+    pub(crate) writing: Writing,
     pub(crate) tables: Arc<Tables>,
-    /// The write has the transaction for itself: rolling back means all of it.
-    alone: bool,
-    /// There is a transaction.
-    begun: bool,
-    /// Something was changed since the savepoint was set.
-    savepoint_used: bool,
-    /// The running write has changed something.
-    changed: bool,
-    /// A statement failed in a way that ends the transaction.
-    failure: Option<StoreError>,
 }
 
 /// What writes.
 #[derive(Debug)]
 pub(crate) enum Writing {
-    Sqlite(Connection),
-    Postgres(Session),
+    Sqlite(sqlite::Session),
+    Postgres(postgres::Session),
 }
 
 impl Tx {
-    pub(crate) fn new(connection: Writing, tables: Arc<Tables>) -> Self {
-        Self {
-            connection,
-            tables,
-            alone: true,
-            begun: false,
-            savepoint_used: false,
-            changed: false,
-            failure: None,
-        }
+    pub(crate) fn new(writing: Writing, tables: Arc<Tables>) -> Self {
+        Self { writing, tables }
     }
 
     /// The resources that are known.
@@ -114,7 +80,8 @@ impl Tx {
     /// # Errors
     /// If the database fails.
     pub async fn get<R: Resource>(&mut self, uuid: &str) -> Result<Option<R>, StoreError> {
-        let found = self.list("uuid = ?", vec![uuid.into()]).await?;
+        let encoded = self.get_encoded(R::NOUN, uuid).await?;
+        let found = decode_all(&encoded)?;
         Ok(found.into_iter().next())
     }
 
@@ -179,10 +146,7 @@ impl Tx {
         resource: &ResourceType,
         uuid: &str,
     ) -> Result<Option<DynamicMessage>, StoreError> {
-        let values = vec![uuid.into()];
-        let encoded = self
-            .list_encoded(&resource.name, "uuid = ?", values)
-            .await?;
+        let encoded = self.get_encoded(&resource.name, uuid).await?;
         decode_dynamic(resource, encoded)
     }
 
@@ -270,6 +234,13 @@ impl Tx {
         Ok(answer.affected > 0)
     }
 
+    async fn get_encoded(&mut self, noun: &str, uuid: &str) -> Result<Vec<Bytes>, StoreError> {
+        let tables = Arc::clone(&self.tables);
+        let table = tables.get(noun)?;
+        let rows = self.rows(&table.get, vec![uuid.into()]).await?;
+        encode_all(&table.resource, &rows)
+    }
+
     async fn list_encoded(
         &mut self,
         noun: &str,
@@ -283,92 +254,9 @@ impl Tx {
     }
 
     async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, StoreError> {
-        let connection = match &mut self.connection {
-            Writing::Sqlite(connection) => connection,
-            Writing::Postgres(session) => return session.run(sql, values).await,
-        };
-        if self.failure.is_some() {
-            return Err(StoreError::Aborted);
-        }
-        let reads = sql
-            .get(..6)
-            .is_some_and(|w| w.eq_ignore_ascii_case("select"));
-        let first = match (self.begun, self.alone) {
-            (false, true) => "BEGIN IMMEDIATE; ",
-            (false, false) => "BEGIN IMMEDIATE; SAVEPOINT w; ",
-            (true, false) if !reads && !self.changed && self.savepoint_used => {
-                "RELEASE w; SAVEPOINT w; "
-            }
-            (true, _) => "",
-        };
-        self.begun = true;
-        if !reads {
-            self.changed = true;
-            self.savepoint_used = true;
-        }
-        let answer = match first {
-            "" => connection.run(sql, values).await,
-            _ => connection.run(&format!("{first}{sql}"), values).await,
-        };
-        answer.map_err(|failure| {
-            if failure.harm != Harm::Statement {
-                self.failure = Some(failure.error.clone());
-            }
-            failure.error
-        })
-    }
-
-    /// The next transaction is of one write or of several.
-    pub(crate) fn begin(&mut self, alone: bool) {
-        self.alone = alone;
-        self.begun = false;
-        self.savepoint_used = false;
-        self.failure = None;
-    }
-
-    /// The next write begins.
-    pub(crate) fn begin_write(&mut self) {
-        self.changed = false;
-    }
-
-    /// Undoes what the write did that ends now. If that fails, the transaction is over.
-    pub(crate) async fn undo_write(&mut self) {
-        if !self.changed || self.alone || self.failure.is_some() {
-            return;
-        }
-        match self.control("ROLLBACK TO w").await {
-            Ok(()) => self.savepoint_used = false,
-            Err(error) => self.failure = Some(error),
-        }
-    }
-
-    /// Why the transaction is over before its end, if it is.
-    pub(crate) fn failure(&self) -> Option<&StoreError> {
-        self.failure.as_ref()
-    }
-
-    /// Ends the transaction, if there is one. One that cannot be committed is still there.
-    pub(crate) async fn end(&mut self, keep: bool) -> Result<(), StoreError> {
-        if self.begun {
-            let sql = if keep { "COMMIT" } else { "ROLLBACK" };
-            self.control(sql).await?;
-            self.begun = false;
-            if keep {
-                COMMITS.add([]);
-            }
-        }
-        Ok(())
-    }
-
-    /// A statement about the transaction itself.
-    async fn control(&mut self, sql: &str) -> Result<(), StoreError> {
-        match &mut self.connection {
-            Writing::Sqlite(connection) => {
-                let answer = connection.run(sql, Vec::new()).await;
-                answer.map(drop).map_err(|failure| failure.error)
-            }
-            // A session ends its transactions itself.
-            Writing::Postgres(_) => Ok(()),
+        match &mut self.writing {
+            Writing::Sqlite(session) => session.run(sql, values),
+            Writing::Postgres(session) => session.run(sql, values).await,
         }
     }
 }

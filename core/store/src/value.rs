@@ -110,6 +110,20 @@ impl Row {
         bytes, opt_bytes, Bytes => Bytes, "bytes";
     }
 
+    pub(crate) fn text_ref(&self, column: usize) -> Result<&str, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Text(text)) => Ok(text),
+            other => Err(mismatch(column, "text", other)),
+        }
+    }
+
+    pub(crate) fn bytes_ref(&self, column: usize) -> Result<&[u8], StoreError> {
+        match self.0.get(column) {
+            Some(Value::Bytes(bytes)) => Ok(bytes),
+            other => Err(mismatch(column, "bytes", other)),
+        }
+    }
+
     /// A boolean, which is stored as 0 or 1.
     ///
     /// # Errors

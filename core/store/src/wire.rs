@@ -173,9 +173,12 @@ fn encode(
         }};
     }
     match &field.kind {
-        FieldKind::Text => put!(string, row.text(column)?),
+        FieldKind::Text => put_bytes(field, row.text_ref(column)?.as_bytes(), out),
         FieldKind::Enum(names) => {
-            put!(int32, names.number(&row.text(column)?).ok_or_else(broken)?);
+            put!(
+                int32,
+                names.number(row.text_ref(column)?).ok_or_else(broken)?
+            );
         }
         FieldKind::Signed(Width::W32) => {
             put!(
@@ -212,9 +215,18 @@ fn encode(
             let seconds = micros.div_euclid(MICROS);
             encoding::message::encode(number, &Timestamp { seconds, nanos }, out);
         }
-        FieldKind::Bytes => put!(bytes, row.bytes(column)?),
+        FieldKind::Bytes => put_bytes(field, row.bytes_ref(column)?, out),
     }
     Ok(())
+}
+
+/// A text or bytes, which are the same on the wire, without a copy in between.
+fn put_bytes(field: &Field, bytes: &[u8], out: &mut Vec<u8>) {
+    if field.nullable || !bytes.is_empty() {
+        encoding::encode_key(field.number, WireType::LengthDelimited, out);
+        encoding::encode_varint(bytes.len() as u64, out);
+        out.extend_from_slice(bytes);
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,20 +1,28 @@
-//! The one task that writes to SQLite: all writes that wait become one transaction and one commit.
-//!
-//! A commit costs an fsync, whatever is in it. Under load the writes of many callers share one;
-//! a write that comes alone does not wait for others.
+//! Writes as those see them that perform them: closures that wait to be run.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::any::Any;
 
-use futures::{FutureExt as _, future::BoxFuture};
-use tokio::sync::{Notify, mpsc, oneshot};
+use cairn_boot::metrics::Counters;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 
-use crate::{StoreError, Tx, tx::Writing};
-
-/// The most writes in one transaction.
-const BATCH: usize = 128;
+use crate::{StoreError, Tx};
 
 /// The most writes that wait; who comes then waits for a place.
 pub(crate) const WAITING: usize = 1024;
+
+pub(crate) static COMMITS: Counters<0> = Counters::new(
+    "cairn_store_commits_total",
+    "Transactions committed; on SQLite the writes of many callers share one.",
+    [],
+);
+
+/// What those that write are asked for.
+pub(crate) enum Request {
+    Write(Box<dyn Job>),
+    /// To end when all is written that waited before.
+    Close,
+}
 
 /// A write, whatever it returns.
 pub(crate) trait Job: Send {
@@ -74,82 +82,6 @@ where
             // The caller may have gone.
             let _ = self.caller.send(outcome);
         }
-    }
-}
-
-/// Writes until `closing` and then what still waits, or until nobody can send any more.
-pub(crate) async fn run(
-    mut tx: Tx,
-    mut waiting: mpsc::Receiver<Box<dyn Job>>,
-    closing: Arc<Notify>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let received = tokio::select! {
-            received = waiting.recv_many(&mut batch, BATCH) => received,
-            () = closing.notified() => {
-                waiting.close();
-                continue;
-            }
-        };
-        if received == 0 {
-            break;
-        }
-        commit(&mut tx, &mut batch).await;
-        for job in batch.drain(..) {
-            job.answer();
-        }
-    }
-    if let Writing::Sqlite(connection) = tx.connection {
-        connection.close().await;
-    }
-}
-
-/// One transaction. After it each job has what it should answer.
-async fn commit(tx: &mut Tx, batch: &mut Vec<Box<dyn Job>>) {
-    batch.retain(|job| !job.is_abandoned());
-    if batch.is_empty() {
-        return;
-    }
-    if let Err(error) = run_all(tx, batch).await {
-        // SQLite may have done so already.
-        let _ = tx.end(false).await;
-        // Also those that returned an error: it may come from what another one wrote.
-        for job in batch {
-            job.fail(error.clone());
-        }
-    }
-}
-
-async fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    let alone = batch.len() == 1;
-    tx.begin(alone);
-    for job in batch {
-        if job.is_abandoned() {
-            continue;
-        }
-        tx.begin_write();
-        let ran = AssertUnwindSafe(job.run(tx)).catch_unwind().await;
-        let keep = ran.unwrap_or_else(|panic| {
-            job.fail(StoreError::Panicked(panic_message(&*panic)));
-            false
-        });
-        if !keep {
-            tx.undo_write().await;
-        }
-        if let Some(error) = tx.failure() {
-            return Err(not_committed(error.clone()));
-        }
-        if !keep && alone {
-            return tx.end(false).await.map_err(not_committed);
-        }
-    }
-    tx.end(true).await.map_err(not_committed)
-}
-
-fn not_committed(error: StoreError) -> StoreError {
-    StoreError::Commit {
-        cause: Arc::new(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Error codes: stable, few, documented. What a program may depend on when a call fails.
 
-use std::{error::Error, fmt, fmt::Write as _};
+use std::{error::Error, fmt, fmt::Write as _, time::Duration};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $variant:ident = $text:literal;)*) => {
@@ -68,6 +68,9 @@ codes! {
     StorageFailed = "STORAGE_FAILED";
     /// It is past undoing and could not be finished; the gc-job that is named goes on with it.
     LeftToGc = "LEFT_TO_GC";
+    /// The operation and others would wait for each other for ever; the message names them all. Try
+    /// again when they have ended.
+    WaitCycle = "WAIT_CYCLE";
     /// The database failed.
     Store = "STORE";
     /// A fault in Cairn itself; the log has more.
@@ -97,6 +100,11 @@ pub trait Coded: Error + Send + Sync + 'static {
     /// right. None unless the error is about fields.
     fn fields(&self) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    /// When to try again, of an error that goes away by itself; none if that cannot be said.
+    fn retry_after(&self) -> Option<Duration> {
+        None
     }
 }
 

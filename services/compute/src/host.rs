@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use cairn_agent::{Agents, HostRegistry};
 use cairn_agent_protocol::Hello;
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     compute::v1alpha1::{
@@ -78,15 +78,24 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
     )
 }
 
+/// The steps, and the flows of them.
+pub(crate) fn steps(registry: &mut Registry, hosts: &Arc<Hosts>) {
+    delete::steps(registry, hosts);
+}
+
 /// Adds the handlers.
 ///
 /// # Errors
-/// If a flow does not fit together: a fault of the program, found at the first start.
-pub(crate) fn register(operations: Builder, hosts: &Arc<Hosts>) -> Result<Builder, FlowError> {
+/// If a flow does not fit its handler.
+pub(crate) fn register(
+    operations: Builder,
+    hosts: &Arc<Hosts>,
+    flows: &mut Flows,
+) -> Result<Builder, FlowError> {
     let operations = operations
         .register(Creating::<CreateHostRequest, _>::with(New))
         .register(Updating::<UpdateHostRequest, _>::with(Changed))
-        .register(delete::Delete::new(hosts)?)
+        .register(delete::Delete::new(flows)?)
         .register(connect::Reconnect(Arc::clone(hosts)))
         .register(enroll::Enroll(Arc::clone(hosts)));
     Ok(operations)

@@ -13,7 +13,7 @@ mod zone;
 use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, HostRegistry};
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
@@ -45,6 +45,12 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 2,
         name: "instance offering, vm instance",
         sql: include_str!("../migrations/0002_vm_instance.sql"),
+    },
+    Migration {
+        service: "compute",
+        number: 3,
+        name: "host memory",
+        sql: include_str!("../migrations/0003_host_memory.sql"),
     },
 ];
 
@@ -110,16 +116,22 @@ impl Compute {
         }
     }
 
-    /// Adds the handlers of this area's operations.
+    /// Adds the steps of this area, and its flows.
+    pub fn steps(&self, registry: &mut Registry) {
+        host::steps(registry, &self.hosts);
+        vm_instance::steps(registry, &self.vms);
+    }
+
+    /// Adds the handlers of this area's operations, with their flows.
     ///
     /// # Errors
-    /// If a flow does not fit together: a fault of the program.
-    pub fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
+    /// If a flow does not fit its handler.
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
         let operations = zone::register(operations);
         let operations = cluster::register(operations);
         let operations = instance_offering::register(operations);
-        let operations = host::register(operations, &self.hosts)?;
-        vm_instance::register(operations, &self.vms)
+        let operations = host::register(operations, &self.hosts, flows)?;
+        vm_instance::register(operations, flows)
     }
 
     /// Learns where the agents of all hosts are. Before operations are taken up again: theirs

@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Ack, Agents, Hosts, Task, stored_uuid};
 use cairn_agent_protocol::AgentCommand;
-use cairn_flow::{FlowError, StepContext};
+use cairn_flow::{FlowError, Flows, Registry, StepContext};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::Mesh,
@@ -40,6 +40,29 @@ use cairn_types::{ErrorCode, HostUuid};
 
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
+
+const FLOWS: [(&str, &str); 5] = [
+    (
+        "create-vm-instance.toml",
+        include_str!("../flows/create-vm-instance.toml"),
+    ),
+    (
+        "start-vm-instance.toml",
+        include_str!("../flows/start-vm-instance.toml"),
+    ),
+    (
+        "stop-vm-instance.toml",
+        include_str!("../flows/stop-vm-instance.toml"),
+    ),
+    (
+        "reboot-vm-instance.toml",
+        include_str!("../flows/reboot-vm-instance.toml"),
+    ),
+    (
+        "destroy-vm-instance.toml",
+        include_str!("../flows/destroy-vm-instance.toml"),
+    ),
+];
 
 /// What the steps need.
 pub(crate) struct Vms {
@@ -62,17 +85,44 @@ impl Vms {
     }
 }
 
+/// The steps, and the flows of them.
+pub(crate) fn steps(registry: &mut Registry, vms: &Arc<Vms>) {
+    let vms = || Arc::clone(vms);
+    lifecycle::steps(registry);
+    registry
+        .step(placement::AllocateHost(vms()))
+        .step(devices::SelectBackupStorage(vms()))
+        .step(devices::AllocatePrimaryStorage(vms()))
+        .step(devices::CacheImage(vms()))
+        .step(devices::AllocateVolume(vms()))
+        .step(devices::AllocateNic(vms()))
+        .step(devices::ListDevices(vms()))
+        .step(devices::ReleaseNics(vms()))
+        .step(devices::ReleaseVolume(vms()))
+        .step(instantiation::InstantiatePre(vms()))
+        .step(instantiation::InstantiatePost(vms()))
+        .step(instantiation::ReleaseInstantiation(vms()))
+        .step(hypervisor::CreateOnHypervisor(vms()))
+        .step(hypervisor::StopOnHypervisor(vms()))
+        .step(hypervisor::RebootOnHypervisor(vms()))
+        .step(hypervisor::DestroyOnHypervisor(vms()))
+        .step(destroy::EnterDestroying);
+    for (file, text) in FLOWS {
+        registry.flow(file, text);
+    }
+}
+
 /// Adds the handlers, with their flows.
 ///
 /// # Errors
-/// If a flow does not fit together: a fault of the program, found at the first start.
-pub(crate) fn register(operations: Builder, vms: &Arc<Vms>) -> Result<Builder, FlowError> {
+/// If a flow does not fit its handler.
+pub(crate) fn register(operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
     Ok(operations
-        .register(create::Create::new(vms)?)
-        .register(lifecycle::start(vms)?)
-        .register(lifecycle::stop(vms)?)
-        .register(lifecycle::reboot(vms)?)
-        .register(destroy::Destroy::new(vms)?)
+        .register(create::Create::new(flows)?)
+        .register(lifecycle::Lifecycle::start(flows)?)
+        .register(lifecycle::Lifecycle::stop(flows)?)
+        .register(lifecycle::Lifecycle::reboot(flows)?)
+        .register(destroy::Destroy::new(flows)?)
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
 }
 

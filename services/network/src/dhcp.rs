@@ -2,9 +2,11 @@
 //! address of its own, and nobody else. It takes part in the start and the stop of virtual machines
 //! as `flat-dhcp`.
 //!
-//! What a bridge of a host is to serve is made from rows, always all of it, and numbered in the
-//! transaction of the change. The host ignores what is older than what it has, so commands may
-//! overtake each other: whoever's change is in the rows is in every later command too.
+//! What a bridge of a host is to serve is made from rows and numbered in the transaction of the
+//! change. The host ignores what is older than what it has, so commands may overtake each other:
+//! whoever's change is in the rows is in every later command too. A command has all that was added
+//! after the revision that the host is known to have; or simply all, if something was taken away
+//! since, or the host turns out not to have that revision any more.
 
 mod host_name;
 pub(crate) mod rows;
@@ -153,23 +155,39 @@ impl Area {
         host: HostUuid,
         wanted: Vec<ApplyDhcp>,
     ) -> Result<(), Fault> {
-        for command in wanted {
-            let ApplyDhcp {
-                bridge, revision, ..
-            } = &command;
-            // A repeat finds other rows, so it is another task: its effect is in the revision.
-            let name = format!("{IMPLEMENTER}/{bridge}/{revision}");
-            let task = Task {
-                task: TaskUuid(Uuid::new_v5(&task.0, name.as_bytes())),
-                operation,
-                resource: Uuid::new_v5(&host.0, bridge.as_bytes()),
-                limit: LIMIT,
+        for mut command in wanted {
+            let ack = loop {
+                let ApplyDhcp {
+                    bridge, revision, ..
+                } = &command;
+                // A repeat finds other rows, so it is another task: its effect is in the revision.
+                let name = format!("{IMPLEMENTER}/{bridge}/{revision}");
+                let task = Task {
+                    task: TaskUuid(Uuid::new_v5(&task.0, name.as_bytes())),
+                    operation,
+                    resource: Uuid::new_v5(&host.0, bridge.as_bytes()),
+                    limit: LIMIT,
+                };
+                let (behind, ack) = self.hosts.call(host, task, &command).await?;
+                if behind.is_none() || command.since.is_none() {
+                    break ack;
+                }
+                // It has lost what this adds to.
+                command = self.whole(host, command.bridge).await?;
+                ack.committed();
             };
-            let ((), ack) = self.hosts.call(host, task, &command).await?;
             self.settle(host, std::slice::from_ref(&command)).await?;
             ack.committed();
         }
         Ok(())
+    }
+
+    async fn whole(&self, host: HostUuid, bridge: String) -> Result<ApplyDhcp, Fault> {
+        let whole = self.store.write(move |tx| {
+            let bridge = bridge.clone();
+            Box::pin(async move { rows::whole(tx, host, bridge).await })
+        });
+        whole.await
     }
 
     /// Notes what a host has, and gives back what it has no longer.

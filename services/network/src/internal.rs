@@ -136,7 +136,7 @@ impl Area {
         );
         let values = carriers.into_iter().map(Value::from);
         let values = values.chain([Value::from(count)]).collect();
-        let rows = self.store.rows(&sql, values).await?;
+        let rows = self.store.find_rows(&sql, values).await?;
         let clusters = rows.iter().map(|row| Ok(row.text(0)?));
         clusters.collect()
     }

@@ -58,6 +58,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "bridge removing",
         sql: include_str!("../migrations/0003_bridge_removing.sql"),
     },
+    Migration {
+        service: "network",
+        number: 4,
+        name: "dhcp revision",
+        sql: include_str!("../migrations/0004_dhcp_revision.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.

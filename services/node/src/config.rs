@@ -1,6 +1,7 @@
 //! The configuration file of a node: every setting, its default and its limits.
 
 mod database;
+mod limits;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,6 +9,7 @@ use cairn_boot::{Check, Problems, Spanned, telemetry::TelemetryConfig};
 use serde::Deserialize;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
+pub use limits::LimitsConfig;
 
 /// A node's configuration. Only the data directory must be given.
 #[derive(Debug, Deserialize)]
@@ -31,6 +33,12 @@ pub struct Config {
     /// How hosts are watched.
     #[serde(default)]
     pub hosts: HostsConfig,
+    /// How much may be under way at once.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Flows that differ from those of the services.
+    #[serde(default)]
+    pub flows: FlowsConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -90,6 +98,15 @@ pub struct HostsConfig {
     pub ping_failures: Spanned<u32>,
 }
 
+/// Flows that differ from those of the services.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowsConfig {
+    /// A directory of files that declare flows, each over the service's own of that name; none if
+    /// absent.
+    pub directory: Option<PathBuf>,
+}
+
 impl Default for PublicConfig {
     fn default() -> Self {
         Self {
@@ -131,6 +148,8 @@ impl Config {
             public: PublicConfig::default(),
             callback: CallbackConfig::default(),
             hosts: HostsConfig::default(),
+            limits: LimitsConfig::default(),
+            flows: FlowsConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown_limit_secs: shutdown_limit_secs(),
         }
@@ -200,6 +219,7 @@ impl Check for Config {
         if !(1..=600).contains(self.shutdown_limit_secs.get_ref()) {
             problems.at(&self.shutdown_limit_secs, "is out of range", "use 1 to 600");
         }
+        self.limits.check(problems);
         self.telemetry.check(problems);
     }
 }
@@ -227,7 +247,8 @@ mod tests {
     fn every_mistake_is_told_with_its_place_and_the_remedy() {
         let text = "data_directory = 'data'\nservices = ['compute', 'computer']\n\
                     shutdown_limit_secs = 0\n\n[callback]\nlisten = '0.0.0.0:7072'\n\n\
-                    [hosts]\nping_failures = 0\nping_intervall_ms = 5\n";
+                    [hosts]\nping_failures = 0\nping_intervall_ms = 5\n\
+                    [limits]\ncalls = 0\ncalls_per_account = 0\ncommands_per_host = 0\n";
         let error = parse::<Config>(text, "node.toml").unwrap_err().to_string();
         for part in [
             "node.toml:1:18: `data_directory`: is a relative path; use an absolute one",
@@ -236,6 +257,9 @@ mod tests {
             "`callback.addresses`: is empty",
             "node.toml:9:17: `hosts.ping_failures`: is 0; use 1 or more",
             "node.toml:10:",
+            "node.toml:12:9: `limits.calls`: is 0; use 1 or more",
+            "node.toml:13:21: `limits.calls_per_account`: is 0; use 1 or more",
+            "node.toml:14:21: `limits.commands_per_host`: is 0; use 1 or more",
             "ping_interval_ms",
         ] {
             assert!(error.contains(part), "{part} is not in:\n{error}");

@@ -8,6 +8,10 @@ use cairn_types::chain;
 use clap::Parser;
 use tracing::{error, info};
 
+/// Rows, messages and tasks are made and dropped by different threads, many of them, and small.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs a node of a Cairn cloud.
 #[derive(Parser)]
 #[command(version)]

@@ -13,11 +13,11 @@ use std::{
 
 use cairn_agent::{AgentError, Agents, callback_router};
 use cairn_boot::{CancellationToken, Tasks, metrics};
-use cairn_flow::{FlowError, Gc, gc};
+use cairn_flow::{FlowError, Flows, Gc, WrongFlows, gc};
 use cairn_identity_service::{AdminError, Tokens, ensure_admin};
 use cairn_mesh::{
     LocalMesh, ServeError,
-    door::{Authenticator, Door},
+    door::{Authenticator, CallLimits, Door},
 };
 use cairn_operation::{Failpoints, KEPT, Operations};
 use cairn_proto::{fault::Fault, meta::Catalog};
@@ -45,6 +45,7 @@ pub struct Node {
     credential: PathBuf,
     store: Store,
     operations: Operations,
+    flows: Flows,
     tasks: Tasks,
 }
 
@@ -98,7 +99,10 @@ pub enum NodeError {
         #[source]
         cause: io::Error,
     },
-    /// A flow that does not fit together: a fault of the program.
+    /// The flows do not fit together, or a file of one is wrong.
+    #[error("read the flows")]
+    Flows(#[from] WrongFlows),
+    /// A flow does not fit the rpc that runs it.
     #[error("put the flows together")]
     Flow(#[from] FlowError),
     /// Services that cannot run together.
@@ -114,6 +118,7 @@ impl Coded for NodeError {
         match self {
             Self::Store(cause) => cause.code(),
             Self::Recover(fault) => fault.code,
+            Self::Flows(cause) => cause.code(),
             _ => ErrorCode::Internal,
         }
     }
@@ -163,7 +168,10 @@ impl Node {
         if callback_addresses.is_empty() {
             callback_addresses.push(format!("https://{callback}"));
         }
-        let options = cairn_agent::Options::new(callback_addresses.clone());
+        let options = cairn_agent::Options {
+            commands_at_once: *config.limits.commands_per_host.get_ref(),
+            ..cairn_agent::Options::new(callback_addresses.clone())
+        };
         let agents = Agents::new(options, &credentials)?;
         let mesh = LocalMesh::new(id);
         let areas = Areas::new(
@@ -178,8 +186,9 @@ impl Node {
             },
         );
         let operations = Operations::builder(store.clone(), Queues::default());
-        let mut operations =
-            areas.register(operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE))?;
+        let operations = operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE);
+        let mut flows = areas.flows(&config)?;
+        let mut operations = areas.register(operations, &mut flows)?;
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
         }
@@ -203,6 +212,10 @@ impl Node {
             authenticator: tokens,
             descriptors: store.catalog().pool().clone(),
             metrics: metrics::render,
+            limits: CallLimits::new(
+                *config.limits.calls.get_ref(),
+                *config.limits.calls_per_account.get_ref(),
+            ),
         };
         let (router, _health) = door.router();
         let limits = Limits {
@@ -248,6 +261,7 @@ impl Node {
             credential,
             store,
             operations,
+            flows,
             tasks,
         })
     }
@@ -274,6 +288,12 @@ impl Node {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Its flows, and the rpcs that run them.
+    #[must_use]
+    pub fn flows(&self) -> &Flows {
+        &self.flows
     }
 
     /// Ends when a task that the node cannot do without has failed.

@@ -1,9 +1,10 @@
-//! Operations as a service: show, query, watch, cancel.
+//! Operations as a service: show, query, watch, cancel; and the queues that they are in.
 //!
 //! The operations themselves are kept by `cairn_operation`, their steps and what they leave by
 //! `cairn_flow`; here they are put on the wire.
 
 mod gc_job;
+mod queues;
 
 use cairn_operation::Operations;
 use cairn_proto::{
@@ -21,6 +22,7 @@ use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
 
 pub use gc_job::{GcJobApi, register};
+pub use queues::QueueApi;
 
 /// The operation service of one node.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ impl OperationApi {
     }
 
     async fn get(&self, uuid: &str) -> Result<GetOperationResponse, Fault> {
-        let uuid = parse(uuid)?;
+        let uuid = parse("uuid", uuid)?;
         let text = uuid.to_string();
         let operation = self.store.get::<Operation>(&text).await?;
         let operation = operation.ok_or_else(|| Fault::not_found("operation", &text))?;
@@ -79,7 +81,7 @@ impl OperationService for OperationApi {
         request: Request<WatchOperationRequest>,
     ) -> Result<Response<Self::WatchOperationStream>, Status> {
         let WatchOperationRequest { uuid, after } = request.into_inner();
-        let events = self.operations.watch(parse(&uuid)?, after).await?;
+        let events = self.operations.watch(parse("uuid", &uuid)?, after).await?;
         let events = events.map(|event| {
             let event = Some(event?);
             Ok(WatchOperationResponse { event })
@@ -91,15 +93,15 @@ impl OperationService for OperationApi {
         &self,
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<CancelOperationResponse>, Status> {
-        let uuid = parse(&request.into_inner().uuid)?;
+        let uuid = parse("uuid", &request.into_inner().uuid)?;
         let operation = Some(self.operations.cancel(uuid).await?);
         Ok(Response::new(CancelOperationResponse { operation }))
     }
 }
 
-fn parse(uuid: &str) -> Result<OperationUuid, Fault> {
+fn parse(field: &str, uuid: &str) -> Result<OperationUuid, Fault> {
     uuid.parse()
-        .map_err(|invalid: InvalidUuid| Fault::field("uuid", invalid.to_string()))
+        .map_err(|invalid: InvalidUuid| Fault::field(field, invalid.to_string()))
 }
 
 #[cfg(test)]

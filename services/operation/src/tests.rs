@@ -8,18 +8,22 @@ use cairn_proto::{
     compute::v1alpha1::{DeleteZoneRequest, DeleteZoneResponse, Zone, ZoneClient},
     event::{Event, OperationResponse as _},
     meta::Catalog,
-    operation::v1alpha1::{OperationState, operation_event::Event as Happened},
+    operation::v1alpha1::{
+        ListQueueRequest, OperationState, QueuedTaskPriority, QueuedTaskState,
+        operation_event::Event as Happened, queue_service_server::QueueService as _,
+    },
     query::v1alpha1::Query,
 };
 use cairn_queue::Queues;
 use cairn_testkit::{Database, TestDatabase, on_both_databases};
-use cairn_types::{ErrorCode, ZoneUuid};
+use cairn_types::{AccountUuid, ErrorCode, ZoneUuid};
 
 use super::*;
 
 on_both_databases!(
     it_shows_queries_watches_and_cancels,
     it_names_what_is_wrong_with_a_uuid,
+    it_lists_what_runs_and_what_waits,
 );
 
 struct Delete;
@@ -115,6 +119,91 @@ async fn it_shows_queries_watches_and_cancels(database: Database) {
     };
     assert_eq!(ended.state(), OperationState::Cancelled);
     assert_eq!(get().await.unwrap().into_inner().operation, Some(ended));
+}
+
+async fn it_lists_what_runs_and_what_waits(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let (api, runs) = api(&place).await;
+    let queues = QueueApi::new(api.operations.clone());
+    let list = async |request| queues.list_queue(Request::new(request)).await;
+    let all = async |request| list(request).await.unwrap().into_inner();
+
+    let first = all(ListQueueRequest::default()).await.tasks.remove(0);
+    let delete = DeleteZoneRequest {
+        uuid: first.queue["zone/".len()..].to_owned(),
+    };
+    let second = api.operations.accept::<Delete>(Request::new(delete)).await;
+    let second = second.unwrap().into_inner().next().await;
+    let Some(Event::Accepted(second)) = second.unwrap().unwrap().into_event() else {
+        panic!("not accepted");
+    };
+    let found = all(ListQueueRequest::default()).await;
+    assert_eq!((found.running, found.waiting), (1, 1));
+    let told: Vec<_> = found
+        .tasks
+        .iter()
+        .map(|task| {
+            assert_eq!((&*task.name, task.level), ("DeleteZone", 1));
+            assert_eq!(task.account_uuid, AccountUuid::ADMIN.to_string());
+            assert_eq!(task.priority(), QueuedTaskPriority::Normal);
+            assert!(task.since.is_some());
+            (task.operation_uuid.clone(), task.state(), task.place)
+        })
+        .collect();
+    let expected = [
+        (runs.clone(), QueuedTaskState::Running, 0),
+        (second.operation_uuid, QueuedTaskState::Waiting, 1),
+    ];
+    assert_eq!(told, expected);
+
+    for (request, tasks) in [
+        (
+            ListQueueRequest {
+                limit: 1,
+                ..Default::default()
+            },
+            1,
+        ),
+        (
+            ListQueueRequest {
+                queue: "zone/".into(),
+                ..Default::default()
+            },
+            2,
+        ),
+        (
+            ListQueueRequest {
+                queue: "host/".into(),
+                ..Default::default()
+            },
+            0,
+        ),
+        (
+            ListQueueRequest {
+                operation_uuid: runs,
+                ..Default::default()
+            },
+            2,
+        ),
+        (
+            ListQueueRequest {
+                operation_uuid: OperationUuid::generate().to_string(),
+                ..Default::default()
+            },
+            0,
+        ),
+    ] {
+        assert_eq!(all(request.clone()).await.tasks.len(), tasks, "{request:?}");
+    }
+    let wrong = ListQueueRequest {
+        operation_uuid: "east".into(),
+        ..Default::default()
+    };
+    let fault = Fault::from_status(&list(wrong).await.unwrap_err());
+    assert_eq!(
+        (fault.code, &*fault.fields[0].0),
+        (ErrorCode::InvalidArgument, "operation_uuid")
+    );
 }
 
 async fn it_names_what_is_wrong_with_a_uuid(database: Database) {

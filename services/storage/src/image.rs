@@ -11,7 +11,7 @@ mod upload;
 
 use std::sync::Arc;
 
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     fault::Fault,
@@ -35,12 +35,40 @@ const SIZE_MAX: u64 = 16 << 40;
 /// SHA-256 in hex.
 const SHA256_LENGTH: usize = 64;
 
-pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Result<Builder, FlowError> {
+/// The steps, and the flows of them.
+pub(crate) fn steps(registry: &mut Registry, area: &Arc<Area>) {
+    let area = || Arc::clone(area);
+    registry
+        .step(create::CreateRow(area()))
+        .step(create::Download(area()))
+        .flow(
+            "create-image.toml",
+            include_str!("../flows/create-image.toml"),
+        )
+        .step(upload::EnterVerifying)
+        .step(upload::Verify(area()))
+        .flow(
+            "complete-image-upload.toml",
+            include_str!("../flows/complete-image-upload.toml"),
+        )
+        .step(delete::EnterDeleting)
+        .step(delete::DeleteFile(area()))
+        .flow(
+            "delete-image.toml",
+            include_str!("../flows/delete-image.toml"),
+        );
+}
+
+pub(crate) fn register(
+    operations: Builder,
+    area: &Arc<Area>,
+    flows: &mut Flows,
+) -> Result<Builder, FlowError> {
     Ok(operations
-        .register(create::Create::new(area)?)
-        .register(upload::Complete::new(area)?)
+        .register(create::Create::new(flows)?)
+        .register(upload::Complete::new(flows)?)
         .register(Updating::<UpdateImageRequest>::plain())
-        .register(delete::Delete::new(area)?))
+        .register(delete::Delete::new(area, flows)?))
 }
 
 /// The file of an image, once it is whole.

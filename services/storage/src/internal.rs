@@ -20,6 +20,7 @@ use cairn_proto::{
         v1alpha1::{Image, Volume},
     },
 };
+use cairn_store::Value;
 use cairn_types::InvalidUuid;
 use tonic::{Request, Response, Status};
 
@@ -38,8 +39,12 @@ impl StorageInternalService for Internal {
         &self,
         request: Request<GetPlacesRequest>,
     ) -> Result<Response<GetPlacesResponse>, Status> {
-        let uuid = request.into_inner().image_uuid;
-        Ok(Response::new(self.0.places(&uuid).await?))
+        let GetPlacesRequest {
+            image_uuid,
+            host_uuids,
+        } = request.into_inner();
+        let places = self.0.places(&image_uuid, host_uuids).await?;
+        Ok(Response::new(places))
     }
 
     async fn allocate_volume(
@@ -153,19 +158,27 @@ impl Area {
         volume.ok_or_else(|| Fault::not_found(Volume::NOUN, uuid))
     }
 
-    async fn places(&self, uuid: &str) -> Result<GetPlacesResponse, Fault> {
+    async fn places(&self, uuid: &str, hosts: Vec<String>) -> Result<GetPlacesResponse, Fault> {
         let image = image_for_use(self.store.get::<Image>(uuid).await?, uuid)?;
-        let sql = "SELECT c.primary_storage_uuid, h.cluster_uuid, c.host_uuid, c.available_bytes \
-                   FROM primary_storage_capacity c \
-                   JOIN primary_storage p ON p.uuid = c.primary_storage_uuid \
-                   JOIN primary_storage_host h \
-                   ON h.primary_storage_uuid = c.primary_storage_uuid AND h.host_uuid = c.host_uuid \
-                   WHERE p.state = 'Enabled' AND c.available_bytes >= ? \
-                   ORDER BY c.available_bytes DESC, c.uuid";
-        let rows = self
-            .store
-            .rows(sql, vec![signed(image.size_bytes).into()])
-            .await?;
+        let of_hosts = match hosts.len() {
+            0 => String::new(),
+            many => format!("AND c.host_uuid IN ({}) ", vec!["?"; many].join(", ")),
+        };
+        let sql = format!(
+            "SELECT c.primary_storage_uuid, h.cluster_uuid, c.host_uuid, c.available_bytes \
+             FROM primary_storage_capacity c \
+             JOIN primary_storage p ON p.uuid = c.primary_storage_uuid \
+             JOIN primary_storage_host h \
+             ON h.primary_storage_uuid = c.primary_storage_uuid AND h.host_uuid = c.host_uuid \
+             WHERE p.state = 'Enabled' AND c.available_bytes >= ? {of_hosts}\
+             ORDER BY c.available_bytes DESC, c.uuid"
+        );
+        let mut values = vec![signed(image.size_bytes).into()];
+        values.extend(hosts.into_iter().map(Value::from));
+        let rows = match of_hosts.is_empty() {
+            true => self.store.rows(&sql, values).await?,
+            false => self.store.find_rows(&sql, values).await?,
+        };
         let places = rows.iter().map(|row| {
             Ok(Place {
                 primary_storage_uuid: row.text(0)?,

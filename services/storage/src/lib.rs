@@ -19,7 +19,7 @@ mod volume;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Hosts};
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
@@ -123,14 +123,19 @@ impl Storage {
         }))
     }
 
-    /// Adds the handlers of this area's operations.
+    /// Adds the steps of this area, and its flows.
+    pub fn steps(&self, registry: &mut Registry) {
+        image::steps(registry, &self.0);
+    }
+
+    /// Adds the handlers of this area's operations, with their flows.
     ///
     /// # Errors
-    /// If a flow does not fit together: a fault of the program, found at the first start.
-    pub fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
+    /// If a flow does not fit its handler.
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
         let operations = primary_storage::register(operations, &self.0);
         let operations = backup_storage::register(operations, &self.0);
-        let operations = image::register(operations, &self.0)?;
+        let operations = image::register(operations, &self.0, flows)?;
         Ok(volume::register(operations))
     }
 

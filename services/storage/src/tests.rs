@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_agent::{Agents, Options};
 use cairn_agent_protocol::PoolSpace;
+use cairn_flow::Registry;
 use cairn_mesh::LocalMesh;
 use cairn_operation::Operations;
 use cairn_proto::{
@@ -99,7 +100,10 @@ impl Fixture {
         });
         let operations = Operations::builder(store.clone(), Queues::default());
         let operations = operations.logs(cairn_flow::TABLES);
-        let operations = storage.register(operations).unwrap().build();
+        let mut registry = Registry::default();
+        storage.steps(&mut registry);
+        let mut flows = registry.resolve(None).unwrap();
+        let operations = storage.register(operations, &mut flows).unwrap().build();
         let resources = Resources::new(operations, store.clone());
         let mut services = storage.services(&resources);
         services.push(Arc::new(ClusterDispatch(Arc::new(Standard(

@@ -9,8 +9,10 @@
     reason = "a benchmark that fails says where"
 )]
 
+mod flow;
 mod local_call;
 mod process;
+mod queue;
 mod roles;
 mod startup;
 mod vm_create;
@@ -18,6 +20,10 @@ mod vm_create;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+/// As the node has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "What Cairn costs, measured on this machine.")]
@@ -54,6 +60,21 @@ enum Scenario {
         #[arg(long, default_value_t = 200_000)]
         calls: usize,
     },
+    /// Tasks in work queues: on one key, on 10,000, on as many as there are tasks.
+    Queue {
+        /// How many tasks a round has.
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: usize,
+    },
+    /// Flows with their log, beside the same transactions without one.
+    Flow {
+        /// How many in a round.
+        #[arg(long, default_value_t = 2_000)]
+        flows: usize,
+        /// How many are under way at once.
+        #[arg(long, default_value_t = 256)]
+        open: usize,
+    },
     /// Runs a node. For this program itself.
     #[command(hide = true)]
     Node { config: PathBuf },
@@ -76,7 +97,9 @@ fn main() {
             hosts,
             database,
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
+        Scenario::Flow { flows, open } => runtime.block_on(flow::run(flows, open)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
+        Scenario::Queue { tasks } => runtime.block_on(queue::run(tasks)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),
         Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),
     };

@@ -15,7 +15,7 @@ use cairn_testkit::{PostgresServer, SftpServer};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::process::{Process, file_system, node_config};
+use crate::process::{Process, cpu_of, file_system, node_config};
 
 pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
@@ -48,8 +48,10 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
             .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
     }
     let recipe = Recipe {
-        // Enough for every virtual machine, and for each host, which serves from one of its own.
-        addresses: ["10.1.0.10", "10.1.250.250", "10.1.0.1"],
+        // A million: enough for every virtual machine, and for each host, which serves from one of
+        // its own.
+        addresses: ["10.16.0.10", "10.31.250.250", "10.16.0.1"],
+        prefix_length: 12,
         ..Recipe::default()
     };
     let sftp = SftpServer::start().await;
@@ -63,7 +65,9 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         .unwrap();
     let first = result(first).await.unwrap();
 
-    let (cpu_before, commands_before) = (node.cpu(), commands(&mut simulator).await);
+    let commands_before = commands(&mut simulator).await;
+    let cpu = |simulator: &Process| [node.cpu(), simulator.cpu(), cpu_of("self")];
+    let cpu_before = cpu(&simulator);
     let counted_before = counted(&access).await;
     let started = Instant::now();
     let creations = stream::iter(0..vms).map(|number| {
@@ -78,10 +82,14 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
     });
     let mut latencies: Vec<Duration> = creations.buffer_unordered(open).collect().await;
     let elapsed = started.elapsed();
-    let cpu = node.cpu() - cpu_before;
+    let cpu_after = cpu(&simulator);
     let commands = commands(&mut simulator).await - commands_before;
     let counted_after = counted(&access).await;
     let per_vm = |index: usize| (counted_after[index] - counted_before[index]) / vms as f64;
+    let cpu_ms_per_vm = |index: usize| {
+        let used: Duration = cpu_after[index] - cpu_before[index];
+        used.as_secs_f64() * 1e3 / vms as f64
+    };
     let steps = steps_of_creation(&mesh, &first.uuid).await;
     latencies.sort_unstable();
     let percentile = |share: f64| {
@@ -91,12 +99,17 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
     let figures = json!({
         "vms": vms,
         "database": database.name,
+        "hosts": hosts,
         "synchronous": database.synchronous,
+        "committed": database.committed,
         "file_system": file_system(folder.path()).await,
         "vms_per_s": vms as f64 / elapsed.as_secs_f64(),
         "p50_ms": percentile(0.5),
         "p99_ms": percentile(0.99),
-        "cpu_ms_per_vm": cpu.as_secs_f64() * 1e3 / vms as f64,
+        "cpu_ms_per_vm": cpu_ms_per_vm(0),
+        "simulator_cpu_ms_per_vm": cpu_ms_per_vm(1),
+        "client_cpu_ms_per_vm": cpu_ms_per_vm(2),
+        "node_mib": node.resident_mib(),
         "steps": steps,
         "commits": per_vm(0),
         "log_records": per_vm(1),
@@ -110,6 +123,8 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
 struct Place {
     name: &'static str,
     synchronous: &'static str,
+    /// What is true when a write is answered.
+    committed: &'static str,
     /// None for SQLite.
     url: Option<String>,
     _server: Option<PostgresServer>,
@@ -118,10 +133,12 @@ struct Place {
 impl Place {
     async fn of(database: &str) -> Self {
         let (name, synchronous) = ("postgres", "on");
+        let committed = "answered when the server has synced it; a transaction for each write";
         match database {
             "sqlite" => Self {
                 name: "sqlite",
                 synchronous: "FULL",
+                committed: "answered when the log is synced; writes that wait share a transaction",
                 url: None,
                 _server: None,
             },
@@ -130,6 +147,7 @@ impl Place {
                 Self {
                     name,
                     synchronous,
+                    committed,
                     url: Some(server.url()),
                     _server: Some(server),
                 }
@@ -138,6 +156,7 @@ impl Place {
                 name,
                 // The node sets it for each of its connections.
                 synchronous,
+                committed,
                 url: Some(url.to_owned()),
                 _server: None,
             },

@@ -32,6 +32,12 @@ fn vm_create() {
         "p50_ms",
         "p99_ms",
         "cpu_ms_per_vm",
+        "simulator_cpu_ms_per_vm",
+        "client_cpu_ms_per_vm",
+        "node_mib",
+        "hosts",
+        "synchronous",
+        "committed",
         "steps",
         "commits",
         "log_records",
@@ -44,9 +50,33 @@ fn vm_create() {
 }
 
 #[test]
+fn flow() {
+    figures(
+        &["flow", "--flows", "20", "--open", "4"],
+        &["cpu_us_per_flow", "cpu_us_per_flow_without_log", "ratio"],
+    );
+}
+
+#[test]
 fn local_call() {
     figures(
         &["local-call", "--calls", "1000"],
         &["cpu_us_per_call", "plain_fn_cpu_us"],
     );
+}
+
+#[test]
+fn queue() {
+    let keys = [
+        "ns_per_task_hot",
+        "ns_per_task_10k",
+        "ns_per_task_1m",
+        "mutex_ns",
+        "ratio",
+        "bytes_per_task_hot",
+        "bytes_per_task_10k",
+        "bytes_per_task_1m",
+        "idle_bytes_per_key",
+    ];
+    figures(&["queue", "--tasks", "2000"], &keys);
 }

@@ -1,11 +1,14 @@
 //! A cloud: a node in this process, and simulated hosts.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{
+    collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration,
+};
 
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::Spanned;
-use cairn_node::{Config, DatabaseUrl, Node, ServiceName};
+use cairn_node::{Additions, Config, DatabaseUrl, Node, ServiceName};
+use cairn_operation::Failpoints;
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -44,6 +47,10 @@ pub struct Cloud {
     /// The pause between the node's rounds of pings, in milliseconds.
     pub ping_interval_ms: u64,
     leaves: BTreeSet<&'static str>,
+    /// Where the flows of the node are held, failed or repeated.
+    pub failpoints: Option<Arc<dyn Failpoints>>,
+    /// The operator's flows.
+    pub flows: Option<PathBuf>,
     // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
     postgres: Option<PostgresServer>,
@@ -190,6 +197,8 @@ impl Cloud {
             services: None,
             ping_interval_ms: 50,
             leaves: BTreeSet::new(),
+            failpoints: None,
+            flows: None,
             node: None,
             postgres,
             directory,
@@ -211,6 +220,7 @@ impl Cloud {
             .clone()
             .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
+        config.flows.directory.clone_from(&self.flows);
         let url = self.postgres.as_ref().map(PostgresServer::url);
         config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config
@@ -261,9 +271,19 @@ impl Cloud {
 
     /// Starts the node.
     pub async fn start_node(&mut self) {
-        let node = Node::start(self.config()).await.unwrap();
+        let additions = Additions {
+            failpoints: self.failpoints.clone(),
+            ..Additions::default()
+        };
+        let node = Node::start_with(self.config(), additions).await.unwrap();
         self.ports = Some((node.public_address(), node.callback_address()));
         self.node = Some(node);
+    }
+
+    /// The running node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().unwrap()
     }
 
     /// Stops the node.
@@ -356,9 +376,9 @@ impl Cloud {
         if self.agents.stop.is_cancelled() {
             self.start_agents().await;
         }
-        // One that serves a part only cannot judge the rest.
-        let serves_a_part = self.services.take().is_some();
-        if serves_a_part && self.node.is_some() {
+        // One that serves a part only cannot judge the rest, and one that is held goes on.
+        let is_usual = self.services.take().is_none() && self.failpoints.take().is_none();
+        if !is_usual && self.node.is_some() {
             self.stop_node().await;
         }
         // One that was killed may still be about to go.

@@ -9,6 +9,7 @@
 mod cascade;
 mod cloud;
 mod doctor;
+pub mod flows;
 mod process;
 mod ready;
 mod remote;

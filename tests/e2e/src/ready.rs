@@ -114,8 +114,10 @@ pub struct Recipe {
     pub image: Option<PathBuf>,
     /// The folder of the local storage.
     pub pool: String,
-    /// The first and the last address, and the gateway, in a network of 2^16.
+    /// The first and the last address, and the gateway.
     pub addresses: [&'static str; 3],
+    /// The length of the prefix that they share.
+    pub prefix_length: u32,
 }
 
 impl Default for Recipe {
@@ -125,6 +127,7 @@ impl Default for Recipe {
             image: None,
             pool: "/var/lib/pool".to_owned(),
             addresses: ["10.1.0.10", "10.1.3.250", "10.1.0.1"],
+            prefix_length: 16,
         }
     }
 }
@@ -215,7 +218,7 @@ impl Ready {
             l3_network_uuid: l3_network.clone(),
             start_ip: start.into(),
             end_ip: end.into(),
-            prefix_length: 16,
+            prefix_length: recipe.prefix_length,
             gateway: gateway.into(),
             ..Default::default()
         };

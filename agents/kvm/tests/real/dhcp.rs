@@ -23,6 +23,7 @@ fn apply(revision: u64, leases: &[(&str, &str, &str)]) -> ApplyDhcp {
     ApplyDhcp {
         bridge: "br_test".to_owned(),
         revision,
+        since: None,
         subnets: Some(subnet)
             .filter(|subnet| !subnet.leases.is_empty())
             .into_iter()

@@ -106,6 +106,7 @@ async fn what_is_served_is_in_it_as_long_as_it_is() {
     let apply = |revision, subnets| ApplyDhcp {
         bridge: bridge.clone(),
         revision,
+        since: None,
         subnets,
     };
     agent

@@ -66,6 +66,13 @@ pub(crate) struct Cloud {
 
 /// A node's agent side: what calls, what it knows, where it is called back.
 pub(crate) async fn node(ca: &Ca) -> (Agents, Arc<Registry>, SocketAddr, JoinSet<()>) {
+    node_with(ca, |options| options).await
+}
+
+async fn node_with(
+    ca: &Ca,
+    change: fn(cairn_agent::Options) -> cairn_agent::Options,
+) -> (Agents, Arc<Registry>, SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let callback = listener.local_addr().unwrap();
     let credentials = credentials(ca, Identity::Node(Uuid::new_v4()));
@@ -73,7 +80,7 @@ pub(crate) async fn node(ca: &Ca) -> (Agents, Arc<Registry>, SocketAddr, JoinSet
         first_pause: Duration::from_millis(1),
         ..cairn_agent::Options::new(vec![format!("https://{callback}")])
     };
-    let agents = Agents::new(options, &credentials).unwrap();
+    let agents = Agents::new(change(options), &credentials).unwrap();
     let registry = Arc::new(Registry::default());
     let router = callback_router(agents.clone(), registry.clone());
     let mut tasks = JoinSet::new();
@@ -122,9 +129,14 @@ impl Process {
 
 impl Cloud {
     pub(crate) async fn new() -> Self {
+        Self::with(|options| options).await
+    }
+
+    /// A cloud whose node has other options.
+    pub(crate) async fn with(change: fn(cairn_agent::Options) -> cairn_agent::Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = Ca::load_or_create(dir.path()).unwrap();
-        let (agents, registry, callback, tasks) = node(&ca).await;
+        let (agents, registry, callback, tasks) = node_with(&ca, change).await;
         Self {
             dir,
             ca,

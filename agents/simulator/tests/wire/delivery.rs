@@ -6,7 +6,7 @@ use crate::cloud::{Cloud, head, impatient, only, volume, wait_until};
 use cairn_agent::{AgentError, Head};
 use cairn_agent_protocol::{CommandErrorCode, Connect, DestroyVm, StartVm, VmFacts};
 use cairn_simulator::{FaultEffect, RecordOutcome, Simulator};
-use cairn_types::Uuid;
+use cairn_types::{Coded as _, ErrorCode, Uuid};
 
 #[tokio::test]
 async fn a_command_runs_on_its_host_and_its_outcome_comes_back() {
@@ -162,6 +162,44 @@ async fn commands_of_one_resource_run_one_at_a_time_and_others_do_not_wait() {
     assert!(a.is_ok() && b.is_ok());
     let (first, second) = (process.runs_of(first.task), process.runs_of(second.task));
     assert!(first[0].ended.unwrap() < second[0].started);
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_a_host_waits_or_is_refused() {
+    let cloud = Cloud::with(|options| cairn_agent::Options {
+        commands_at_once: 1,
+        commands_waiting: 1,
+        ..options
+    })
+    .await;
+    let process = cloud.start().await;
+    let host = cloud.add_host(&process).await;
+    let (first, second) = (head(), head());
+    let hold = process.simulator.inject(only(host, 1, FaultEffect::Hold));
+    let mut runs = Box::pin(cloud.done(host, first, Connect {}));
+    tokio::select! {
+        _ = &mut runs => panic!("it is held"),
+        () = process.began(first.task) => {}
+    }
+    let mut waits = Box::pin(cloud.done(host, second, Connect {}));
+    tokio::select! {
+        biased;
+        _ = &mut waits => panic!("another one is under way"),
+        () = std::future::ready(()) => {}
+    }
+    let refused = cloud.call(host, head(), Connect {}).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Overloaded);
+    assert!(refused.retry_after().is_some());
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    let expected = format!(
+        "is full: 1 wait in it, as many as may, behind operation {}",
+        first.operation
+    );
+    assert!(cause.contains(&expected), "{cause}");
+    assert!(process.runs_of(second.task).is_empty());
+    process.simulator.release(hold);
+    let (first, second) = tokio::join!(runs, waits);
+    assert!(first.is_ok() && second.is_ok());
 }
 
 #[tokio::test]

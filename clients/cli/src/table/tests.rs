@@ -75,9 +75,12 @@ fn an_operation_is_shown_with_its_steps() {
     let shown = json!({
         "operation": {"uuid": "o1", "name": "CreateHost", "state": "OPERATION_STATE_FAILED"},
         "steps": [
-            {"name": "insert", "position": 1, "state": "OPERATION_STEP_STATE_ROLLED_BACK"},
-            {"name": "connect", "position": 2, "state": "OPERATION_STEP_STATE_FAILED",
-             "errorMessage": "no route"},
+            {"name": "insert", "position": 1, "state": "OPERATION_STEP_STATE_ROLLED_BACK",
+             "kind": "OPERATION_STEP_KIND_STEP", "attempts": 1},
+            {"name": "reach", "position": 2, "state": "OPERATION_STEP_STATE_FAILED",
+             "kind": "OPERATION_STEP_KIND_GROUP"},
+            {"name": "connect", "position": 3, "state": "OPERATION_STEP_STATE_FAILED", "depth": 1,
+             "kind": "OPERATION_STEP_KIND_STEP", "attempts": 3, "errorMessage": "no route"},
         ],
     });
     let shown = message(
@@ -88,10 +91,11 @@ fn an_operation_is_shown_with_its_steps() {
     let text = answer(&shown, &catalog);
     assert!(text.starts_with("uuid               o1\n"), "{text}");
     let steps = "
-name     position  state       startTime  endTime  errorMessage
-────────────────────────────────────────────────────────────────
-insert   1         RolledBack  -          -        -
-connect  2         Failed      -          -        no route
+name       position  state       startTime  endTime  errorMessage  kind   attempts
+──────────────────────────────────────────────────────────────────────────────────
+insert     1         RolledBack  -          -        -             Step   1
+reach      2         Failed      -          -        -             Group  0
+  connect  3         Failed      -          -        no route      Step   3
 ";
     assert!(text.ends_with(steps), "{text}");
 }

@@ -7,46 +7,54 @@ use cairn_types::{ErrorCode, OperationUuid};
 use prost::Message as _;
 
 use crate::{
-    Bag, Direction, Step,
+    Bag, Direction,
     flow::Definition,
     gc::Leaving,
-    log::{Append, Begin, Entry, Kind, Place, Recorded, join_steps},
+    graph::Graph,
+    log::{Append, Begin, Entry, Kind, Place, Recorded},
+    part,
 };
+
+mod resolve;
 
 pub(super) struct State {
     /// The steps that the run was resolved to when it began.
-    pub(super) steps: Arc<[Arc<dyn Step>]>,
+    pub(super) graph: Arc<Graph>,
     pub(super) places: Vec<Place>,
-    pub(super) bag: Bag,
-    /// The step to run next, while the run goes forward.
-    pub(super) next: usize,
+    /// The steps that run or roll back just now.
+    pub(super) busy: Vec<bool>,
+    pub(super) bag: Arc<Bag>,
     /// The number of the next entry of the log.
     pub(super) sequence: i64,
     /// What the first commit writes; none after it.
     pub(super) begin: Option<Begin>,
     /// Entries that go with the next commit.
     waiting: Vec<Entry>,
+    /// Why no further step is begun: the run turns as soon as none is under way.
+    pub(super) stopping: Option<Fault>,
+    /// The steps that failed for good, before the run turned.
+    pub(super) failed: Vec<(usize, Fault)>,
     /// Why the run goes back.
     pub(super) turned: Option<Fault>,
     /// The steps that are undone, in the order of undoing.
     pub(super) undone: Vec<String>,
-    /// The step after which nothing is rolled back.
-    pub(super) last_undoable: Option<usize>,
+    /// The step that cannot be brought to its end, and why: the run ends as soon as no other step
+    /// is under way.
+    pub(super) given_up: Option<(usize, Direction, Fault)>,
     /// Why a rollback was given up.
     pub(super) left: Option<Fault>,
 }
 
 impl State {
     pub(super) fn fresh(flow: &Definition, bag: Bag) -> Self {
-        let steps = flow.steps.iter().map(|step| step.name());
         let begin = Begin {
-            flow: flow.name,
-            steps: join_steps(steps),
+            flow: flow.name.clone(),
+            steps: part::line(&flow.parts, flow.forward_after.as_deref()),
             bag: bag.encode_to_vec().into(),
         };
         Self {
             begin: Some(begin),
-            ..Self::with(flow, flow.steps.clone(), bag)
+            ..Self::with(Arc::clone(&flow.graph), bag)
         }
     }
 
@@ -55,25 +63,20 @@ impl State {
         if recorded.flow != flow.name {
             return Err(format!("it is a run of flow `{}`", recorded.flow));
         }
-        let known = |name: &String| flow.steps.iter().find(|step| step.name() == name).cloned();
-        let steps: Option<Vec<_>> = recorded.steps.iter().map(known).collect();
-        let steps = steps.ok_or_else(|| {
-            let missing = recorded.steps.iter().filter(|name| known(name).is_none());
-            let missing: Vec<_> = missing.cloned().collect();
-            format!("it has steps that are not known: {}", missing.join(", "))
-        })?;
-        let mut state = Self::with(flow, steps, recorded.bag.clone());
+        let graph = resolve::graph(flow, &recorded.steps)?;
+        let mut state = Self::with(graph, recorded.bag.clone());
         let places = recorded.places();
-        for (place, step) in state.places.iter_mut().zip(state.steps.iter()) {
-            *place = places.get(step.name()).copied().unwrap_or_default();
+        for (place, leaf) in state.places.iter_mut().zip(&state.graph.leaves) {
+            *place = places.get(leaf.path.as_str()).copied().unwrap_or_default();
         }
+        let bag = Arc::make_mut(&mut state.bag);
         for (entry, _) in &recorded.entries {
             if entry.kind != Kind::Outcome {
                 continue;
             }
             match (entry.direction, &entry.payload) {
                 (Direction::Rollback, _) => state.undone.push(entry.step.clone()),
-                (Direction::Run, Some(payload)) => state.bag.take(
+                (Direction::Run, Some(payload)) => bag.take(
                     Bag::decode(payload.clone())
                         .map_err(|_| format!("what {} provided cannot be decoded", entry.step))?,
                 ),
@@ -81,32 +84,31 @@ impl State {
             }
         }
         state.sequence = recorded.entries.len() as i64;
-        state.next = state
-            .places
-            .iter()
-            .position(|place| matches!(place, Place::Untouched | Place::Begun))
-            .unwrap_or(0);
         state.turned = recorded.turned;
         Ok(state)
     }
 
-    fn with(flow: &Definition, steps: Vec<Arc<dyn Step>>, bag: Bag) -> Self {
-        let last_undoable = flow.forward_after.as_ref();
-        let last_undoable =
-            last_undoable.and_then(|name| steps.iter().position(|step| step.name() == name));
+    fn with(graph: Arc<Graph>, bag: Bag) -> Self {
         Self {
-            places: vec![Place::default(); steps.len()],
-            steps: steps.into(),
-            bag,
-            next: 0,
+            places: vec![Place::default(); graph.leaves.len()],
+            busy: vec![false; graph.leaves.len()],
+            graph,
+            bag: Arc::new(bag),
             sequence: 0,
             begin: None,
             waiting: Vec::new(),
+            stopping: None,
+            failed: Vec::new(),
             turned: None,
             undone: Vec::new(),
-            last_undoable,
+            given_up: None,
             left: None,
         }
+    }
+
+    /// The step's name in the log.
+    pub(super) fn path(&self, index: usize) -> &str {
+        &self.graph.leaves[index].path
     }
 
     /// What the next commit adds to the log, at least.
@@ -131,25 +133,35 @@ impl State {
         self.waiting.clear();
     }
 
-    /// These are left out; the next commit says so.
-    pub(super) fn leave_out(&mut self, skipped: &[usize]) {
-        let entries = skipped
-            .iter()
-            .map(|step| Entry::new(self.steps[*step].name(), Direction::Run, Kind::Skipped));
+    /// The next commit also writes these.
+    pub(super) fn later(&mut self, entries: impl IntoIterator<Item = Entry>) {
         self.waiting.extend(entries);
     }
 
-    /// The point of no return is passed.
-    pub(super) fn forward_only(&self) -> bool {
-        self.last_undoable.is_some_and(|last| self.next > last)
+    /// The entries of steps that are left out.
+    pub(super) fn skipped(graph: &Graph, skipped: &[usize]) -> Vec<Entry> {
+        let entries = skipped.iter();
+        entries
+            .map(|step| Entry::new(&graph.leaves[*step].path, Direction::Run, Kind::Skipped))
+            .collect()
     }
 
-    /// The steps that did something, or may have, the last one first.
-    pub(super) fn to_undo(&self) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate().rev();
-        places
-            .filter(|(_, place)| matches!(place, Place::Begun | Place::Done))
-            .map(|(index, _)| index)
+    /// The steps that may be begun and are not.
+    pub(super) fn ready(&self) -> Vec<usize> {
+        let ready = self.graph.ready(&self.places);
+        ready.filter(|index| !self.busy[*index]).collect()
+    }
+
+    /// The steps that may be undone and are not about to be.
+    pub(super) fn undoable(&self) -> Vec<usize> {
+        let mut undoable = self.graph.undoable(&self.places);
+        undoable.retain(|index| !self.busy[*index]);
+        undoable
+    }
+
+    /// A step is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.contains(&true)
     }
 
     /// The fault with what was undone so far.
@@ -158,12 +170,19 @@ impl State {
         fault
     }
 
-    /// The steps that are left when the one at `index` fails, in the order in which they come.
-    pub(super) fn left_steps(&self, index: usize, direction: Direction) -> String {
-        let names: Vec<_> = match direction {
-            Direction::Rollback => self.to_undo().map(|i| self.steps[i].name()).collect(),
-            Direction::Run => self.steps[index..].iter().map(|s| s.name()).collect(),
+    /// The steps that are left, in the order in which they come.
+    pub(super) fn left_steps(&self, direction: Direction) -> String {
+        let all = 0..self.places.len();
+        let left: Vec<_> = match direction {
+            Direction::Rollback => all
+                .rev()
+                .filter(|index| self.graph.to_undo(&self.places, *index))
+                .collect(),
+            Direction::Run => all
+                .filter(|index| !matches!(self.places[*index], Place::Done | Place::Skipped))
+                .collect(),
         };
+        let names: Vec<_> = left.into_iter().map(|index| self.path(index)).collect();
         names.join(", ")
     }
 
@@ -187,10 +206,4 @@ impl State {
         }
         fault
     }
-}
-
-/// Which steps are left out from `from` on, and which is the first that is not.
-pub(super) fn plan(steps: &[Arc<dyn Step>], bag: &Bag, from: usize) -> (Vec<usize>, Option<usize>) {
-    let next = (from..steps.len()).find(|index| !steps[*index].skip(bag));
-    ((from..next.unwrap_or(steps.len())).collect(), next)
 }

@@ -18,7 +18,7 @@ use crate::{Direction, log::micros_now};
 #[derive(Debug)]
 pub(crate) struct Leaving {
     pub(crate) operation: OperationUuid,
-    pub(crate) flow: &'static str,
+    pub(crate) flow: String,
     /// The steps that are left, in the order in which they come.
     pub(crate) steps: String,
     pub(crate) direction: Direction,
@@ -39,7 +39,7 @@ impl Leaving {
             account_uuid: operation.account_uuid,
             create_time: Some(now),
             last_operation_time: Some(now),
-            flow: self.flow.to_owned(),
+            flow: self.flow.clone(),
             resource_uuid: operation.resource_uuid,
             steps: self.steps.clone(),
             rolls_back: self.direction == Direction::Rollback,

@@ -10,10 +10,11 @@ on_both_databases!(
     each_failing_step_is_rolled_back_after_a_crash_too,
     a_cancel_before_the_crash_rolls_back_after_it,
     recovery_follows_the_recorded_steps,
+    a_run_of_before_there_were_groups_goes_on,
     a_run_with_an_unknown_step_waits_for_one_who_knows_it,
 );
 
-const POINTS: [Point; 4] = [
+pub(super) const POINTS: [Point; 4] = [
     Point::BeforeIntent,
     Point::AfterIntent,
     Point::AfterEffect,
@@ -28,8 +29,24 @@ async fn crash_at(
     direction: Direction,
     prepare: impl Fn(&Outside),
 ) -> (World, Result<Zone, Fault>) {
+    crash_in(
+        database,
+        Shape::default(),
+        (point, step, direction),
+        prepare,
+    )
+    .await
+}
+
+/// The same with a flow of that shape.
+pub(super) async fn crash_in(
+    database: Database,
+    shape: Shape,
+    (point, step, direction): (Point, &'static str, Direction),
+    prepare: impl Fn(&Outside),
+) -> (World, Result<Zone, Fault>) {
     let hold = Hold::at(point, step, direction);
-    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
+    let world = World::with(database, shape.clone(), Some(hold.clone())).await;
     prepare(&world.outside);
     let (uuid, result) = world.call().await;
     tokio::select! {
@@ -37,7 +54,7 @@ async fn crash_at(
         // Nothing is announced before the first step, for it has no effect outside.
         _ = result => assert_eq!((point, step), (Point::BeforeIntent, "allocate")),
     }
-    let world = world.restart(Shape::default()).await;
+    let world = world.restart(shape).await;
     world.end(uuid).await;
     let result = world.result().await;
     (world, result)
@@ -115,6 +132,17 @@ async fn recovery_follows_the_recorded_steps(database: Database) {
     let names: Vec<_> = names.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(names, STEPS);
     assert_eq!(world.taken().await, ["allocate", "record"]);
+}
+
+async fn a_run_of_before_there_were_groups_goes_on(database: Database) {
+    let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
+    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
+    let (_, _) = world.call().await;
+    hold.reached().await;
+    let before = "UPDATE flow_run SET steps = 'allocate,prepare,attach,record'";
+    let world = world.restart_after(Shape::default(), before).await;
+    world.result().await.unwrap();
+    world.assert_all_done().await;
 }
 
 async fn a_run_with_an_unknown_step_waits_for_one_who_knows_it(database: Database) {

@@ -28,6 +28,7 @@ use tower::Service;
 use super::{
     auth::Caller,
     codec::BytesCodec,
+    limits::CallLimits,
     metrics::{self, Measured},
 };
 
@@ -35,13 +36,19 @@ use super::{
 pub(super) struct Gateway {
     mesh: Mesh,
     methods: Arc<HashMap<&'static str, &'static Method>>,
+    limits: CallLimits,
 }
 
 impl Gateway {
-    pub(super) fn new(mesh: Mesh, methods: HashMap<&'static str, &'static Method>) -> Self {
+    pub(super) fn new(
+        mesh: Mesh,
+        methods: HashMap<&'static str, &'static Method>,
+        limits: CallLimits,
+    ) -> Self {
         Self {
             mesh,
             methods: Arc::new(methods),
+            limits,
         }
     }
 }
@@ -58,7 +65,7 @@ impl Service<Request> for Gateway {
     fn call(&mut self, request: Request) -> Self::Future {
         let method = self.methods.get(request.uri().path()).copied();
         let caller = request.extensions().get::<Caller>().copied();
-        let mesh = self.mesh.clone();
+        let (mesh, limits) = (self.mesh.clone(), self.limits.clone());
         Box::pin(async move {
             let refused = |code, message: String| {
                 Ok(Status::from(Fault::new(code, message)).into_http::<Body>())
@@ -78,6 +85,7 @@ impl Service<Request> for Gateway {
                 mesh,
                 method,
                 account,
+                limits,
             };
             let mut grpc = Grpc::new(BytesCodec);
             let response = if method.streaming {
@@ -95,6 +103,7 @@ struct MeshCall {
     mesh: Mesh,
     method: &'static Method,
     account: AccountUuid,
+    limits: CallLimits,
 }
 
 impl MeshCall {
@@ -118,8 +127,10 @@ impl UnaryService<Bytes> for MeshCall {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let measured = Measured::start(self.method.path);
+        let counted = self.limits.take(self.account);
         let answer = self.start(request);
         Box::pin(measured.unary(async move {
+            let _counted = counted.map_err(|over| Fault::of(&over))?;
             match answer.await? {
                 Answer::One(payload) => Ok(tonic::Response::new(payload.into_bytes())),
                 Answer::Stream(_) => Err(Status::internal("a stream in answer to a unary call")),
@@ -135,15 +146,27 @@ impl ServerStreamingService<Bytes> for MeshCall {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let measured = Measured::start(self.method.path);
+        let counted = self.limits.take(self.account);
         let answer = self.start(request);
         Box::pin(async move {
+            let counted = match counted {
+                Ok(counted) => counted,
+                Err(over) => {
+                    let refused = Err(Fault::of(&over).into());
+                    return measured.stream::<Bytes>(refused).map(tonic::Response::new);
+                }
+            };
             let answer = match answer.await {
                 Ok(Answer::Stream(stream)) => Ok(stream),
                 Ok(Answer::One(_)) => Err(Status::internal("one message in answer to a stream")),
                 Err(refused) => Err(refused),
             };
             let stream = measured.stream(answer)?;
-            let bytes = stream.map(|item| item.map(|payload| payload.into_bytes()));
+            let bytes = stream.map(move |item| {
+                // The call is open as long as its answer is.
+                let _ = &counted;
+                item.map(|payload| payload.into_bytes())
+            });
             Ok(tonic::Response::new(bytes.boxed()))
         })
     }

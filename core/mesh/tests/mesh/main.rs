@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use cairn_mesh::{
     LocalMesh, Mesh,
-    door::{Authenticator, Door, Unauthenticated},
+    door::{Authenticator, CallLimits, Door, Unauthenticated},
 };
 use cairn_proto::{
     call::Context,
@@ -227,6 +227,10 @@ impl Authenticator for OneToken {
 }
 
 fn router() -> axum::Router {
+    router_with(CallLimits::new(100, 100))
+}
+
+fn router_with(limits: CallLimits) -> axum::Router {
     let (mesh, _) = mesh();
     let door = Door {
         mesh: mesh.handle(),
@@ -234,6 +238,7 @@ fn router() -> axum::Router {
         authenticator: Arc::new(OneToken),
         descriptors: Catalog::built_in().pool().clone(),
         metrics: || "cairn_up 1\n".to_owned(),
+        limits,
     };
     door.router().0
 }
@@ -273,6 +278,45 @@ async fn the_door_serves_tonics_own_client_and_names_the_caller() {
         .await
         .unwrap_err();
     assert_eq!(Fault::from_status(&fault).code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_past_a_cap_is_refused_until_a_call_has_ended() {
+    for (limits, cap) in [
+        (
+            CallLimits::new(1, 9),
+            "1 calls of all accounts (limits.calls)",
+        ),
+        (
+            CallLimits::new(9, 1),
+            "1 calls of one account (limits.calls_per_account)",
+        ),
+    ] {
+        let router = router_with(limits);
+        let mut zones = ZoneServiceClient::new(router.clone());
+        let mut others = ZoneServiceClient::new(router);
+        let mut refused = async || {
+            let status = others.get_zone(bearer("right", get("z"))).await.err()?;
+            let fault = Fault::from_status(&status);
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert_eq!(fault.code, ErrorCode::Overloaded);
+            assert_eq!(fault.retry_after, Some(Duration::from_secs(1)));
+            assert!(fault.message.starts_with(cap), "{}", fault.message);
+            Some(fault)
+        };
+        let mut hangs = Box::pin(zones.get_zone(bearer("right", get("hang"))));
+        assert!(futures::poll!(&mut hangs).is_pending());
+        assert!(refused().await.is_some());
+        drop(hangs);
+        assert!(refused().await.is_none());
+        // A stream is open until it is let go.
+        let stream = zones
+            .update_zone(bearer("right", UpdateZoneRequest::default()))
+            .await;
+        assert!(refused().await.is_some());
+        drop(stream);
+        assert!(refused().await.is_none());
+    }
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use super::{Connection, Owner, owner::BEGIN};
 use crate::{
     StoreError, Value,
-    database::{Answer, Failure, Harm},
-    tx::COMMITS,
+    database::{Answer, Failure, Harm, is_control},
+    writer::COMMITS,
 };
 
 /// Savepoints of one write, one after the other.
@@ -21,18 +21,6 @@ const SAVEPOINT: &str = "SAVEPOINT s";
 /// The pauses between two questions what became of a commit.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Statements that closures leave to the session.
-const OURS: [&str; 8] = [
-    "abort",
-    "begin",
-    "commit",
-    "end",
-    "release",
-    "rollback",
-    "savepoint",
-    "start",
-];
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -112,9 +100,7 @@ impl Session {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Result<Answer, Failure>, Failure> {
-        let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next();
-        let word = word.unwrap_or_default().to_ascii_lowercase();
-        if OURS.contains(&word.as_str()) {
+        if is_control(sql) {
             return Err(Failure {
                 error: StoreError::Aborted,
                 harm: Harm::Transaction,

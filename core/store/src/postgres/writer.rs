@@ -10,7 +10,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use cairn_types::Uuid;
 use futures::FutureExt as _;
 use tokio::{
-    sync::{Mutex, Notify, RwLock, mpsc},
+    sync::{Mutex, RwLock, mpsc},
     time::sleep,
 };
 
@@ -18,7 +18,7 @@ use super::session::End;
 use crate::{
     StoreError, Tx,
     tx::Writing,
-    writer::{Job, panic_message},
+    writer::{Job, Request, panic_message},
 };
 
 /// How often a write is tried beside others, and then alone.
@@ -28,26 +28,23 @@ const TRIES: u32 = 8;
 /// The longest pause before the second try; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Writes until `closing` and then what still waits, or until nobody can send any more.
+/// Writes until it is told to close and then what still waits, or until nobody can send any more.
 pub(crate) async fn run(
     mut tx: Tx,
-    waiting: Arc<Mutex<mpsc::Receiver<Box<dyn Job>>>>,
-    closing: Arc<Notify>,
+    waiting: Arc<Mutex<mpsc::Receiver<Request>>>,
     beside: Arc<RwLock<()>>,
 ) {
     loop {
-        let job = {
+        let mut job = {
             let mut waiting = waiting.lock().await;
-            tokio::select! {
-                job = waiting.recv() => job,
-                () = closing.notified() => {
+            match waiting.recv().await {
+                Some(Request::Write(job)) => job,
+                Some(Request::Close) => {
                     waiting.close();
                     continue;
                 }
+                None => break,
             }
-        };
-        let Some(mut job) = job else {
-            break;
         };
         // A caller that left before the write began takes it back.
         if !job.is_abandoned()
@@ -57,7 +54,7 @@ pub(crate) async fn run(
         }
         job.answer();
     }
-    if let Writing::Postgres(session) = tx.connection {
+    if let Writing::Postgres(session) = tx.writing {
         session.close().await;
     }
 }
@@ -111,7 +108,7 @@ async fn once(tx: &mut Tx, job: &mut dyn Job, careful: bool) -> Result<End, Stor
 }
 
 fn session(tx: &mut Tx) -> Result<&mut super::Session, StoreError> {
-    match &mut tx.connection {
+    match &mut tx.writing {
         Writing::Postgres(session) => Ok(session),
         Writing::Sqlite(_) => Err(StoreError::Closed),
     }

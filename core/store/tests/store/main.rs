@@ -7,6 +7,7 @@
 
 mod going;
 mod opening;
+mod reading;
 mod rows;
 mod server;
 mod tls;

@@ -1,9 +1,12 @@
 //! Writes that share a transaction, and what one may not do to another.
 
+use std::{sync::mpsc, time::Duration};
+
 use cairn_proto::compute::v1alpha1::{Cluster, Zone};
 use cairn_store::{Store, StoreError, Tx, Value};
 use cairn_testkit::{Database, on_both_databases};
 use futures::{FutureExt as _, future::join_all};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use crate::{built_in, cluster, zone};
 
@@ -60,6 +63,47 @@ async fn add_then(
         .await
 }
 
+/// SQLite's writer, busy until [`Held::release`]: what is written meanwhile waits, and is one batch.
+/// Those that write to PostgreSQL share the thread of their test, so there it is so by itself.
+pub(crate) struct Held {
+    release: mpsc::Sender<()>,
+    ended: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Held {
+    /// Changes something first, which is not committed before its release.
+    pub(crate) async fn of(database: Database, store: &Store) -> Option<Self> {
+        if database == Database::Postgres {
+            return None;
+        }
+        let (release, released) = mpsc::channel();
+        let (begin, begun) = oneshot::channel();
+        let (store, mut begin) = (store.clone(), Some(begin));
+        let ended = tokio::spawn(async move {
+            let held = store.write(move |tx| {
+                let (begin, released) = (begin.take(), &released);
+                // The transaction is begun, and nothing is awaited that is not ready.
+                let changed = tx
+                    .execute("UPDATE zone SET name = 'held'", vec![])
+                    .now_or_never();
+                begin.unwrap().send(changed.unwrap()).unwrap();
+                let _ = released.recv();
+                Box::pin(async { Ok(()) })
+            });
+            held.await
+        });
+        begun.await.unwrap().unwrap();
+        Some(Self { release, ended })
+    }
+
+    pub(crate) async fn release(held: Option<Self>) {
+        if let Some(Self { release, ended }) = held {
+            drop(release);
+            ended.await.unwrap().unwrap();
+        }
+    }
+}
+
 async fn no_increment_of_200_writers_is_lost(database: Database) {
     let store = built_in(database).await;
     counter(&store).await;
@@ -94,7 +138,6 @@ async fn who_looks_before_it_inserts_meets_nobody(database: Database) {
     assert!(matches!(again, Err(StoreError::AlreadyExists { .. })));
 }
 
-/// On one thread, all of a `join_all` wait before the writer gets its turn: they are one batch.
 async fn an_error_or_a_panic_undoes_its_own_write_only(database: Database) {
     let store = built_in(database).await;
     counter(&store).await;
@@ -103,7 +146,9 @@ async fn an_error_or_a_panic_undoes_its_own_write_only(database: Database) {
         |_| Err(StoreError::NoTable("x".to_owned())),
         |n| panic!("at {n}"),
     ];
-    let outcomes = join_all((0..9).map(|i| add_then(&store, ends[i % 3]))).await;
+    let held = Held::of(database, &store).await;
+    let writes = join_all((0..9).map(|i| add_then(&store, ends[i % 3])));
+    let (outcomes, ()) = futures::join!(writes, Held::release(held));
     let outcomes: Vec<_> = outcomes
         .into_iter()
         .map(|outcome| outcome.map_err(|error| error.to_string()))
@@ -146,10 +191,12 @@ async fn a_transaction_that_is_lost_is_lost_for_all_and_for_nobody_after(databas
     counter(&store).await;
     let mut kept = 0;
     for _ in 0..2 {
+        let held = Held::of(database, &store).await;
         let outcomes = futures::join!(
             add_then(&store, Ok),
             lose_the_transaction(&store),
             add_then(&store, Ok),
+            Held::release(held),
         );
         assert!(matches!(outcomes.1, Err(StoreError::Commit { .. })));
         for outcome in [outcomes.0, outcomes.2] {
@@ -210,17 +257,23 @@ async fn a_statement_that_fails_leaves_its_write_usable(database: Database) {
 async fn a_write_whose_caller_left_before_it_began_is_not_made(database: Database) {
     let store = built_in(database).await;
     counter(&store).await;
+    let held = Held::of(database, &store).await;
     let write = add_then(&store, Ok);
     assert!(write.now_or_never().is_none(), "it waits for the writer");
+    Held::release(held).await;
     assert_eq!(add_then(&store, Ok).await.unwrap(), 1);
 }
 
 async fn what_waits_is_written_before_the_store_closes(database: Database) {
     let store = built_in(database).await;
     counter(&store).await;
-    let (outcomes, ()) = futures::join!(
+    let held = Held::of(database, &store).await;
+    let (outcomes, (), (), ()) = futures::join!(
         join_all((0..50).map(|_| add_then(&store, Ok))),
-        store.close()
+        store.close(),
+        // A second one waits for the first.
+        store.close(),
+        Held::release(held),
     );
     assert!(outcomes.iter().all(Result::is_ok));
     assert!(matches!(
@@ -288,4 +341,34 @@ async fn of_writes_that_may_not_both_be_one_is_refused(database: Database) {
     let made = join_all(writes).await;
     let made = made.into_iter().filter(|made| *made.as_ref().unwrap());
     assert_eq!(made.count(), 3);
+}
+
+/// SQLite's writer runs the closures itself, so what it waited for might wait for it.
+#[tokio::test]
+async fn a_write_that_waits_for_something_else_is_refused() {
+    let store = built_in(Database::Sqlite).await;
+    counter(&store).await;
+    let inner = Store::clone(&store);
+    let held = Held::of(Database::Sqlite, &store).await;
+    let slept = store.write(|tx| {
+        Box::pin(async move {
+            add_one(tx).await?;
+            sleep(Duration::ZERO).await;
+            Ok::<_, StoreError>(())
+        })
+    });
+    let nested = store.write(move |tx| {
+        let inner = inner.clone();
+        Box::pin(async move {
+            add_one(tx).await?;
+            add_then(&inner, Ok).await
+        })
+    });
+    let others = (add_then(&store, Ok), add_then(&store, Ok));
+    let (first, slept, nested, second, ()) =
+        futures::join!(others.0, slept, nested, others.1, Held::release(held));
+    assert!(matches!(slept, Err(StoreError::Waits)), "{slept:?}");
+    assert!(matches!(nested, Err(StoreError::Waits)), "{nested:?}");
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
+    assert_eq!(count(&store).await, 2);
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -30,14 +30,22 @@ pub(super) struct Delete {
 }
 
 impl Delete {
-    pub(super) fn new(hosts: &Arc<Hosts>) -> Result<Self, FlowError> {
-        let flow = Flow::builder("delete-host")
-            .step(Disable)
-            .step(ReleaseNetworks(Arc::clone(hosts)))
-            .step(ReleaseStorages(Arc::clone(hosts)))
-            .build(&[REQUEST])?;
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("delete-host", &[HOST])?;
         Ok(Self { flow })
     }
+}
+
+/// The steps, and the flow of them.
+pub(super) fn steps(registry: &mut Registry, hosts: &Arc<Hosts>) {
+    registry
+        .step(Disable)
+        .step(ReleaseNetworks(Arc::clone(hosts)))
+        .step(ReleaseStorages(Arc::clone(hosts)))
+        .flow(
+            "delete-host.toml",
+            include_str!("../../flows/delete-host.toml"),
+        );
 }
 
 #[async_trait]
@@ -91,7 +99,7 @@ struct Disable;
 #[async_trait]
 impl Step for Disable {
     fn name(&self) -> &'static str {
-        "disable"
+        "disable-host"
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -151,7 +159,7 @@ struct ReleaseNetworks(Arc<Hosts>);
 #[async_trait]
 impl Step for ReleaseNetworks {
     fn name(&self) -> &'static str {
-        "release-networks"
+        "release-host-networks"
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -189,7 +197,7 @@ struct ReleaseStorages(Arc<Hosts>);
 #[async_trait]
 impl Step for ReleaseStorages {
     fn name(&self) -> &'static str {
-        "release-storages"
+        "release-host-storages"
     }
 
     fn needs(&self) -> &'static [&'static str] {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError};
+use cairn_flow::{Bag, Flow, FlowError, Flows};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -15,17 +15,7 @@ use cairn_proto::{
     meta::Resource as _,
 };
 
-use super::{
-    Vms,
-    devices::{
-        AllocateNic, AllocatePrimaryStorage, AllocateVolume, CacheImage, SelectBackupStorage,
-        root_volume,
-    },
-    hypervisor::CreateOnHypervisor,
-    instantiation::{InstantiatePost, InstantiatePre},
-    placement::AllocateHost,
-    state,
-};
+use super::{devices::root_volume, state};
 
 /// The most nics that a virtual machine is created with.
 const NICS_MOST: usize = 8;
@@ -35,19 +25,8 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) fn new(vms: &Arc<Vms>) -> Result<Self, FlowError> {
-        let vms = || Arc::clone(vms);
-        let flow = Flow::builder("create-vm-instance")
-            .step(AllocateHost(vms()))
-            .step(SelectBackupStorage(vms()))
-            .step(AllocatePrimaryStorage(vms()))
-            .step(CacheImage(vms()))
-            .step(AllocateVolume(vms()))
-            .step(AllocateNic(vms()))
-            .step(InstantiatePre(vms()))
-            .step(CreateOnHypervisor(vms()))
-            .step(InstantiatePost(vms()))
-            .build(&["cairn.compute.v1alpha1.CreateVmInstanceRequest"])?;
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("create-vm-instance", &[])?;
         Ok(Self { flow })
     }
 }

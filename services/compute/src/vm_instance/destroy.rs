@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -17,14 +17,9 @@ use cairn_proto::{
     meta::Resource as _,
 };
 
-use super::{
-    Vms, capacity, checked,
-    devices::{ReleaseNics, ReleaseVolume},
-    hypervisor::DestroyOnHypervisor,
-    instantiation::ReleaseInstantiation,
-    state,
-};
+use super::{capacity, checked, state};
 
+const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const REQUEST: &str = "cairn.compute.v1alpha1.DeleteVmInstanceRequest";
 
 pub(super) struct Destroy {
@@ -32,16 +27,8 @@ pub(super) struct Destroy {
 }
 
 impl Destroy {
-    pub(super) fn new(vms: &Arc<Vms>) -> Result<Self, FlowError> {
-        let vms = || Arc::clone(vms);
-        let flow = Flow::builder("destroy-vm-instance")
-            .step(EnterDestroying)
-            .forward_after("enter-destroying")?
-            .step(DestroyOnHypervisor(vms()))
-            .step(ReleaseInstantiation(vms()))
-            .step(ReleaseNics(vms()))
-            .step(ReleaseVolume(vms()))
-            .build(&[REQUEST])?;
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("destroy-vm-instance", &[VM])?;
         Ok(Self { flow })
     }
 }
@@ -86,7 +73,7 @@ impl Handler for Destroy {
 
 /// Enters the state, and keeps how the virtual machine was before: one that was stopped holds
 /// nothing of its host.
-struct EnterDestroying;
+pub(super) struct EnterDestroying;
 
 #[async_trait]
 impl Step for EnterDestroying {
@@ -99,7 +86,7 @@ impl Step for EnterDestroying {
     }
 
     fn provides(&self) -> &'static [&'static str] {
-        &["cairn.compute.v1alpha1.VmInstance"]
+        &[VM]
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {

@@ -4,7 +4,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Builder, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc},
@@ -21,13 +21,7 @@ use cairn_store::Tx;
 use cairn_types::ErrorCode;
 use prost::Name;
 
-use super::{
-    Vms, capacity, checked,
-    devices::ListDevices,
-    hypervisor::{CreateOnHypervisor, RebootOnHypervisor, StopOnHypervisor},
-    instantiation::{InstantiatePost, InstantiatePre, ReleaseInstantiation},
-    state,
-};
+use super::{capacity, checked, state};
 
 /// Handles the rpc whose request is `Q`.
 pub(super) struct Lifecycle<Q> {
@@ -38,66 +32,66 @@ pub(super) struct Lifecycle<Q> {
     request: PhantomData<fn() -> Q>,
 }
 
-pub(super) fn start(vms: &Arc<Vms>) -> Result<Lifecycle<StartVmInstanceRequest>, FlowError> {
-    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.StartVmInstanceRequest"];
-    let flow = Flow::builder("start-vm-instance")
+/// The first steps of the three.
+pub(super) fn steps(registry: &mut Registry) {
+    registry
         .step(Enter::<StartVmInstanceRequest> {
-            name: "allocate-host",
-            needs: REQUEST,
+            name: "enter-starting",
+            needs: &["cairn.compute.v1alpha1.StartVmInstanceRequest"],
             to: State::Starting,
             back_to: State::Stopped,
             reserves: true,
             request: PhantomData,
         })
-        .step(ListDevices(Arc::clone(vms)))
-        .step(InstantiatePre(Arc::clone(vms)))
-        .step(CreateOnHypervisor(Arc::clone(vms)))
-        .step(InstantiatePost(Arc::clone(vms)));
-    Lifecycle::new(flow, REQUEST, State::Running, false)
-}
-
-pub(super) fn stop(vms: &Arc<Vms>) -> Result<Lifecycle<StopVmInstanceRequest>, FlowError> {
-    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.StopVmInstanceRequest"];
-    let flow = Flow::builder("stop-vm-instance")
         .step(Enter::<StopVmInstanceRequest> {
             name: "enter-stopping",
-            needs: REQUEST,
+            needs: &["cairn.compute.v1alpha1.StopVmInstanceRequest"],
             to: State::Stopping,
             back_to: State::Running,
             reserves: false,
             request: PhantomData,
         })
-        .step(StopOnHypervisor(Arc::clone(vms)))
-        // It does not run any more: there is no way back to Running.
-        .forward_after("stop-on-hypervisor")?
-        .step(ReleaseInstantiation(Arc::clone(vms)));
-    Lifecycle::new(flow, REQUEST, State::Stopped, true)
-}
-
-pub(super) fn reboot(vms: &Arc<Vms>) -> Result<Lifecycle<RebootVmInstanceRequest>, FlowError> {
-    const REQUEST: &[&str] = &["cairn.compute.v1alpha1.RebootVmInstanceRequest"];
-    let flow = Flow::builder("reboot-vm-instance")
         .step(Enter::<RebootVmInstanceRequest> {
             name: "enter-rebooting",
-            needs: REQUEST,
+            needs: &["cairn.compute.v1alpha1.RebootVmInstanceRequest"],
             to: State::Rebooting,
             back_to: State::Running,
             reserves: false,
             request: PhantomData,
-        })
-        .step(RebootOnHypervisor(Arc::clone(vms)));
-    Lifecycle::new(flow, REQUEST, State::Running, false)
+        });
 }
 
-impl<Q> Lifecycle<Q> {
+impl Lifecycle<StartVmInstanceRequest> {
+    pub(super) fn start(flows: &mut Flows) -> Result<Self, FlowError> {
+        Self::new(flows, "start-vm-instance", State::Running, false)
+    }
+}
+
+impl Lifecycle<StopVmInstanceRequest> {
+    pub(super) fn stop(flows: &mut Flows) -> Result<Self, FlowError> {
+        Self::new(flows, "stop-vm-instance", State::Stopped, true)
+    }
+}
+
+impl Lifecycle<RebootVmInstanceRequest> {
+    pub(super) fn reboot(flows: &mut Flows) -> Result<Self, FlowError> {
+        Self::new(flows, "reboot-vm-instance", State::Running, false)
+    }
+}
+
+impl<Q> Lifecycle<Q>
+where
+    Q: Rpc + Keyed + Name,
+    Q::Response: OperationResponse<Result = VmInstance>,
+{
     fn new(
-        flow: Builder,
-        inputs: &[&str],
+        flows: &mut Flows,
+        flow: &str,
         ends_in: State,
         releases: bool,
     ) -> Result<Self, FlowError> {
         Ok(Self {
-            flow: flow.build(inputs)?,
+            flow: flows.of::<Self>(flow, &[])?,
             ends_in,
             releases,
             request: PhantomData,

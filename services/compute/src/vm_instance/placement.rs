@@ -3,6 +3,9 @@
 //! Only hosts of clusters that have every network and a storage with room are looked at; of
 //! those, the one with the most memory left is taken. The reservation is a conditional update in
 //! the transaction that also makes the row, so what was read before may be stale, never wrong.
+//!
+//! In a large cloud the few hosts with the most memory left are asked about first: whether the
+//! others have a storage with room matters only if none of these can be taken.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,7 +13,8 @@ use async_trait::async_trait;
 use cairn_flow::{Bag, Outcome, Step, StepContext};
 use cairn_proto::{
     compute::v1alpha1::{
-        CreateVmInstanceRequest, Host, InstanceOffering, ResourceState, VmInstance, VmInstanceState,
+        CreateVmInstanceRequest, Host, HostStatus, InstanceOffering, ResourceState, VmInstance,
+        VmInstanceState,
     },
     crud::{Create as _, Keyed as _},
     fault::Fault,
@@ -19,7 +23,7 @@ use cairn_proto::{
     storage::internal::v1alpha1::{GetPlacesRequest, Place},
 };
 use cairn_resource::{check_references, now};
-use cairn_store::{Tx, Value};
+use cairn_store::{Row, Store, Tx, Value};
 use cairn_types::ErrorCode;
 
 use super::{Vms, capacity};
@@ -50,20 +54,11 @@ impl Step for AllocateHost {
             .get_clusters(clusters)
             .await
             .map_err(as_fault);
-        let places = GetPlacesRequest {
-            image_uuid: request.image_uuid.clone(),
-        };
-        let places = self.0.storages.get_places(places).await.map_err(as_fault);
-        let account = cx.operation().account().to_string();
         // What the others refuse is told after what the request itself has wrong.
-        let found = clusters.and_then(|clusters| {
-            Ok(Candidates {
-                account,
-                clusters: clusters.cluster_uuids.into_iter().collect(),
-                places: places?.places,
-                request: request.clone(),
-            })
-        });
+        let found = match clusters {
+            Ok(clusters) => self.candidates(cx, &request, clusters.cluster_uuids).await,
+            Err(fault) => Err(fault),
+        };
         let found = Arc::new((request, found));
         Ok(Outcome::rows(move |tx| {
             let found = Arc::clone(&found);
@@ -93,11 +88,134 @@ impl Step for AllocateHost {
     }
 }
 
+/// How many hosts are asked about first.
+const FEW: u32 = 8;
+
+/// How many hosts are looked at in one go. The first one is taken as a rule.
+const AT_ONCE: usize = 16;
+
+/// Where a host is, which says whether it may be taken.
+struct Spot {
+    uuid: String,
+    zone_uuid: String,
+    cluster_uuid: String,
+}
+
+impl Spot {
+    fn of(host: &Host) -> Self {
+        Self {
+            uuid: host.uuid.clone(),
+            zone_uuid: host.zone_uuid.clone(),
+            cluster_uuid: host.cluster_uuid.clone(),
+        }
+    }
+}
+
+/// The next hosts in use that have what the offering takes, of these or, if there are none, of all;
+/// behind the first `seen`.
+async fn fitting(
+    tx: &mut Tx,
+    offering: &InstanceOffering,
+    among: &[String],
+    seen: usize,
+) -> Result<Vec<Spot>, Fault> {
+    let among_these = match among.len() {
+        0 => String::new(),
+        many => format!("AND uuid IN ({}) ", vec!["?"; many].join(", ")),
+    };
+    let sql = format!(
+        "SELECT uuid, zone_uuid, cluster_uuid FROM host \
+         WHERE state = 'Enabled' AND status = 'Connected' \
+         AND available_memory_bytes >= ? AND available_cpu_count >= ? {among_these}\
+         ORDER BY available_memory_bytes DESC, uuid LIMIT ? OFFSET ?"
+    );
+    let mut values = vec![number(offering.memory_bytes), offering.cpu_count.into()];
+    values.extend(among.iter().map(Value::from));
+    values.extend([number(AT_ONCE as u64), number(seen as u64)]);
+    spots(&tx.rows(&sql, values).await?)
+}
+
+fn number(number: u64) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn spots(rows: &[Row]) -> Result<Vec<Spot>, Fault> {
+    let spots = rows.iter().map(|row| {
+        Ok(Spot {
+            uuid: row.text(0)?,
+            zone_uuid: row.text(1)?,
+            cluster_uuid: row.text(2)?,
+        })
+    });
+    spots.collect()
+}
+
+impl AllocateHost {
+    async fn candidates(
+        &self,
+        cx: &StepContext<'_>,
+        request: &CreateVmInstanceRequest,
+        clusters: Vec<String>,
+    ) -> Result<Candidates, Fault> {
+        let mut candidates = Candidates {
+            account: cx.operation().account().to_string(),
+            clusters: clusters.into_iter().collect(),
+            places: Vec::new(),
+            few: Vec::new(),
+            request: request.clone(),
+        };
+        let few = most_memory(cx.operation().store(), request).await?;
+        let few = few.into_iter().filter(|host| candidates.is_wanted(host));
+        candidates.few = few.map(|host| host.uuid).collect();
+        if !candidates.few.is_empty() {
+            candidates.places = self.places(request, candidates.few.clone()).await?;
+        }
+        if candidates.places.is_empty() {
+            candidates.few.clear();
+            candidates.places = self.places(request, Vec::new()).await?;
+        }
+        Ok(candidates)
+    }
+
+    async fn places(
+        &self,
+        request: &CreateVmInstanceRequest,
+        host_uuids: Vec<String>,
+    ) -> Result<Vec<Place>, Fault> {
+        let request = GetPlacesRequest {
+            image_uuid: request.image_uuid.clone(),
+            host_uuids,
+        };
+        let places = self.0.storages.get_places(request).await;
+        Ok(places.map_err(as_fault)?.places)
+    }
+}
+
+/// The few hosts in use that have the most memory left, and enough of it.
+async fn most_memory(store: &Store, request: &CreateVmInstanceRequest) -> Result<Vec<Spot>, Fault> {
+    let uuid = &request.instance_offering_uuid;
+    let Some(offering) = store.get::<InstanceOffering>(uuid).await? else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT uuid, zone_uuid, cluster_uuid FROM host \
+               WHERE available_memory_bytes >= ? AND available_cpu_count >= ? \
+               AND state = 'Enabled' AND status = 'Connected' \
+               ORDER BY available_memory_bytes DESC LIMIT ?";
+    let values = vec![
+        number(offering.memory_bytes),
+        offering.cpu_count.into(),
+        FEW.into(),
+    ];
+    spots(&store.find_rows(sql, values).await?)
+}
+
 struct Candidates {
     account: String,
     request: CreateVmInstanceRequest,
     clusters: HashSet<String>,
     places: Vec<Place>,
+    /// The hosts that the places were asked for; none: for all.
+    few: Vec<String>,
 }
 
 impl Candidates {
@@ -114,54 +232,84 @@ impl Candidates {
             );
             Fault::new(ErrorCode::WrongState, message)
         })?;
-        let (cpus, memory) = (offering.cpu_count, offering.memory_bytes);
-        let memory_value = Value::Int(i64::try_from(memory).unwrap_or(i64::MAX));
-        let fitting = tx
-            .list::<Host>(
-                "state = 'Enabled' AND status = 'Connected' AND available_memory_bytes >= ? \
-                 AND available_cpu_count >= ? ORDER BY available_memory_bytes DESC, uuid",
-                vec![memory_value, Value::Int(cpus.into())],
-            )
-            .await?;
-        for host in fitting.iter().filter(|host| self.allows(host)) {
-            if !capacity::reserve(tx, &host.uuid, cpus, memory).await? {
-                continue;
-            }
-            let mut vm = request.resource();
-            *vm.account_mut() = self.account.clone();
-            vm.zone_uuid = host.zone_uuid.clone();
-            vm.host_uuid = Some(host.uuid.clone());
-            vm.cpu_count = cpus;
-            vm.memory_bytes = memory;
-            vm.set_state(VmInstanceState::Starting);
-            vm.stamp(now());
-            tx.insert(&vm).await?;
-            return Ok(vm);
-        }
-        Err(self.nothing_fits(tx, &fitting, &offering).await?)
+        let host = match self.reserve(tx, &offering, &self.few).await? {
+            // Others were faster than this, which asked about a few only.
+            None if !self.few.is_empty() => self.reserve(tx, &offering, &[]).await?,
+            host => host,
+        };
+        let Some(host) = host else {
+            return Err(self.nothing_fits(tx, &offering).await?);
+        };
+        let mut vm = request.resource();
+        *vm.account_mut() = self.account.clone();
+        vm.zone_uuid = host.zone_uuid;
+        vm.host_uuid = Some(host.uuid);
+        vm.cpu_count = offering.cpu_count;
+        vm.memory_bytes = offering.memory_bytes;
+        vm.set_state(VmInstanceState::Starting);
+        vm.stamp(now());
+        tx.insert(&vm).await?;
+        Ok(vm)
     }
 
-    fn allows(&self, host: &Host) -> bool {
+    /// Takes the first host that can be taken, of these; none of them: of all.
+    async fn reserve(
+        &self,
+        tx: &mut Tx,
+        offering: &InstanceOffering,
+        among: &[String],
+    ) -> Result<Option<Spot>, Fault> {
+        let (cpus, memory) = (offering.cpu_count, offering.memory_bytes);
+        let mut seen = 0;
+        loop {
+            let fitting = fitting(tx, offering, among, seen).await?;
+            let last = fitting.len() < AT_ONCE;
+            for host in fitting {
+                if self.allows(&host) && capacity::reserve(tx, &host.uuid, cpus, memory).await? {
+                    return Ok(Some(host));
+                }
+            }
+            if last {
+                return Ok(None);
+            }
+            seen += AT_ONCE;
+        }
+    }
+
+    fn allows(&self, host: &Spot) -> bool {
+        self.is_wanted(host) && self.may_have_place(&host.uuid, &host.cluster_uuid)
+    }
+
+    /// It is where the request wants it, in a cluster that has all the networks.
+    fn is_wanted(&self, host: &Spot) -> bool {
         let is = |wanted: &Option<String>, uuid: &str| wanted.as_ref().is_none_or(|w| w == uuid);
         let request = &self.request;
         is(&request.zone_uuid, &host.zone_uuid)
             && is(&request.cluster_uuid, &host.cluster_uuid)
             && is(&request.host_uuid, &host.uuid)
             && self.clusters.contains(&host.cluster_uuid)
-            && self.places.iter().any(|place| {
-                place.cluster_uuid == host.cluster_uuid
-                    && (place.host_uuid.is_empty() || place.host_uuid == host.uuid)
+    }
+
+    /// A storage has room there, or that was not asked: then the step that takes it finds out.
+    fn may_have_place(&self, host: &str, cluster: &str) -> bool {
+        let not_asked = !self.few.is_empty() && !self.few.iter().any(|few| few == host);
+        not_asked
+            || self.places.iter().any(|place| {
+                place.cluster_uuid == cluster
+                    && (place.host_uuid.is_empty() || place.host_uuid == host)
             })
     }
 
     /// Says which of the conditions leaves no host, for whoever has to change something.
-    async fn nothing_fits(
-        &self,
-        tx: &mut Tx,
-        fitting: &[Host],
-        offering: &InstanceOffering,
-    ) -> Result<Fault, Fault> {
+    async fn nothing_fits(&self, tx: &mut Tx, offering: &InstanceOffering) -> Result<Fault, Fault> {
         let all = tx.list::<Host>("", vec![]).await?;
+        let fitting = all.iter().filter(|host| {
+            host.state() == ResourceState::Enabled
+                && host.status() == HostStatus::Connected
+                && host.available_memory_bytes >= offering.memory_bytes
+                && host.available_cpu_count >= offering.cpu_count
+        });
+        let fitting: Vec<_> = fitting.map(Spot::of).collect();
         let clusters = &self.clusters;
         let message = format!(
             "no host fits: of {} hosts, {} are enabled and connected with {} bytes of memory and {} \
@@ -175,12 +323,7 @@ impl Candidates {
                 .filter(|host| clusters.contains(&host.cluster_uuid))
                 .count(),
             all.iter()
-                .filter(|host| {
-                    self.places.iter().any(|place| {
-                        place.cluster_uuid == host.cluster_uuid
-                            && (place.host_uuid.is_empty() || place.host_uuid == host.uuid)
-                    })
-                })
+                .filter(|host| self.may_have_place(&host.uuid, &host.cluster_uuid))
                 .count(),
             fitting.iter().filter(|host| self.allows(host)).count(),
         );

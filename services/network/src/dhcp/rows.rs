@@ -21,19 +21,35 @@ pub(crate) struct Lease {
     pub(crate) host_name: String,
 }
 
+/// A revision of what a bridge serves, and the one that its host is known to have, if what is to be
+/// served has only grown since.
+struct Next {
+    revision: i64,
+    since: Option<i64>,
+}
+
 /// Adds leases on a host, and says what the bridges in question are to serve then.
 pub(crate) async fn add(
     tx: &mut Tx,
     host: HostUuid,
     leases: &[Lease],
 ) -> Result<Vec<ApplyDhcp>, Fault> {
-    let mut bridges: Vec<String> = Vec::new();
+    let mut bridges: Vec<(String, Next)> = Vec::new();
     for lease in leases {
+        let known = bridges.iter().position(|(name, _)| *name == lease.bridge);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let next = next(tx, host, &lease.bridge).await?;
+                bridges.push((lease.bridge.clone(), next));
+                bridges.len() - 1
+            }
+        };
         let sql = "INSERT INTO dhcp_lease (host_uuid, vm_nic_uuid, vm_instance_uuid, bridge, \
-                   l3_network_uuid, gateway, prefix_length, mac, ip, host_name) \
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                   l3_network_uuid, gateway, prefix_length, mac, ip, host_name, revision) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
                    ON CONFLICT (host_uuid, vm_nic_uuid) DO UPDATE SET \
-                   host_name = excluded.host_name";
+                   host_name = excluded.host_name, revision = excluded.revision";
         let values = vec![
             host.to_string().into(),
             (&lease.nic).into(),
@@ -45,14 +61,16 @@ pub(crate) async fn add(
             (&lease.mac).into(),
             (&lease.ip).into(),
             (&lease.host_name).into(),
+            bridges[place].1.revision.into(),
         ];
         tx.execute(sql, values).await?;
         ensure_server(tx, host, lease).await?;
-        if !bridges.contains(&lease.bridge) {
-            bridges.push(lease.bridge.clone());
-        }
     }
-    wanted_of(tx, host, bridges).await
+    let mut all = Vec::with_capacity(bridges.len());
+    for (bridge, next) in bridges {
+        all.push(wanted(tx, host, bridge, next).await?);
+    }
+    Ok(all)
 }
 
 /// Removes the leases of a virtual machine on a host, and says what the bridges in question are to
@@ -67,7 +85,12 @@ pub(crate) async fn remove(tx: &mut Tx, host: HostUuid, vm: &str) -> Result<Vec<
     let bridges = texts(&tx.rows(sql, values).await?)?;
     let sql = "DELETE FROM dhcp_lease WHERE host_uuid = ? AND vm_instance_uuid = ?";
     tx.execute(sql, vec![host_uuid(), vm.into()]).await?;
-    wanted_of(tx, host, bridges).await
+    let all = whole_of(tx, host, bridges).await?;
+    for ApplyDhcp { bridge, .. } in &all {
+        let sql = "UPDATE dhcp_bridge SET removed = revision WHERE host_uuid = ? AND bridge = ?";
+        tx.execute(sql, vec![host_uuid(), bridge.into()]).await?;
+    }
+    Ok(all)
 }
 
 /// What all bridges of a host are to serve of which anything is known.
@@ -77,7 +100,7 @@ pub(crate) async fn all(tx: &mut Tx, host: HostUuid) -> Result<Vec<ApplyDhcp>, F
                UNION SELECT bridge FROM dhcp_bridge WHERE host_uuid = ? AND applied < revision \
                ORDER BY 1";
     let bridges = texts(&tx.rows(sql, vec![host_uuid(), host_uuid()]).await?)?;
-    wanted_of(tx, host, bridges).await
+    whole_of(tx, host, bridges).await
 }
 
 /// Notes that a host has this revision. Addresses that nothing is served from go back, unless a
@@ -185,33 +208,69 @@ async fn ensure_server(tx: &mut Tx, host: HostUuid, lease: &Lease) -> Result<(),
     Ok(())
 }
 
-async fn wanted_of(
+/// All that a bridge is to serve, as the next revision.
+pub(crate) async fn whole(tx: &mut Tx, host: HostUuid, bridge: String) -> Result<ApplyDhcp, Fault> {
+    let Next { revision, .. } = next(tx, host, &bridge).await?;
+    let all = Next {
+        revision,
+        since: None,
+    };
+    wanted(tx, host, bridge, all).await
+}
+
+async fn whole_of(
     tx: &mut Tx,
     host: HostUuid,
     bridges: Vec<String>,
 ) -> Result<Vec<ApplyDhcp>, Fault> {
     let mut all = Vec::with_capacity(bridges.len());
     for bridge in bridges {
-        all.push(wanted(tx, host, bridge).await?);
+        all.push(whole(tx, host, bridge).await?);
     }
     Ok(all)
 }
 
-/// What a bridge is to serve, as the next revision.
-async fn wanted(tx: &mut Tx, host: HostUuid, bridge: String) -> Result<ApplyDhcp, Fault> {
-    let place = || vec![Value::from(host.to_string()), (&bridge).into()];
+/// Counts a change of what a bridge serves.
+async fn next(tx: &mut Tx, host: HostUuid, bridge: &str) -> Result<Next, Fault> {
     let sql = "INSERT INTO dhcp_bridge (host_uuid, bridge, revision, applied) VALUES (?, ?, 1, 0) \
                ON CONFLICT (host_uuid, bridge) DO UPDATE SET revision = dhcp_bridge.revision + 1 \
-               RETURNING revision";
-    let revision = tx.rows(sql, place()).await?;
-    let revision = revision.first().map_or(Ok(0), |row| row.int(0))?;
+               RETURNING revision, applied, removed";
+    let rows = tx
+        .rows(sql, vec![host.to_string().into(), bridge.into()])
+        .await?;
+    let row = rows.first().ok_or_else(|| {
+        Fault::new(
+            ErrorCode::Internal,
+            format!("bridge {bridge} of host {host} has no row"),
+        )
+    })?;
+    let (applied, removed) = (row.int(1)?, row.int(2)?);
+    Ok(Next {
+        revision: row.int(0)?,
+        since: (applied > 0 && applied >= removed).then_some(applied),
+    })
+}
+
+/// What a bridge is to serve, as this revision.
+async fn wanted(
+    tx: &mut Tx,
+    host: HostUuid,
+    bridge: String,
+    Next { revision, since }: Next,
+) -> Result<ApplyDhcp, Fault> {
+    let values = vec![
+        Value::from(host.to_string()),
+        (&bridge).into(),
+        // The revisions of a bridge begin with 1; leases from before they were counted have 0.
+        since.unwrap_or(-1).into(),
+    ];
     let sql = "SELECT s.ip, s.prefix_length, s.gateway, l.mac, l.ip, l.host_name \
                FROM dhcp_lease l JOIN dhcp_server s ON s.host_uuid = l.host_uuid \
                AND s.l3_network_uuid = l.l3_network_uuid AND s.gateway = l.gateway \
                AND s.prefix_length = l.prefix_length \
-               WHERE l.host_uuid = ? AND l.bridge = ? ORDER BY s.ip, l.mac";
+               WHERE l.host_uuid = ? AND l.bridge = ? AND l.revision > ? ORDER BY s.ip, l.mac";
     let mut subnets: Vec<DhcpSubnet> = Vec::new();
-    for row in tx.rows(sql, place()).await? {
+    for row in tx.rows(sql, values).await? {
         let address = row.text(0)?;
         let lease = DhcpLease {
             mac: row.text(3)?,
@@ -233,6 +292,7 @@ async fn wanted(tx: &mut Tx, host: HostUuid, bridge: String) -> Result<ApplyDhcp
     Ok(ApplyDhcp {
         bridge,
         revision: u64::try_from(revision).unwrap_or_default(),
+        since: since.and_then(|since| u64::try_from(since).ok()),
         subnets,
     })
 }

@@ -10,6 +10,7 @@ use crate::dhcp::rows::{self, Lease};
 
 on_both_databases!(
     each_revision_is_all_of_it_and_addresses_come_back_with_the_last,
+    a_host_that_has_the_rest_is_told_what_was_added,
     networks_on_one_wire_are_subnets_of_one_bridge,
     a_server_needs_an_address_and_keeps_its_range,
 );
@@ -108,6 +109,64 @@ async fn each_revision_is_all_of_it_and_addresses_come_back_with_the_last(databa
     assert_eq!(fixture.remove(here, "b").await, []);
     let free = fixture.free().await;
     assert_eq!(free[0], ("10.0.0.13".to_owned(), "10.0.0.13".to_owned()));
+}
+
+async fn a_host_that_has_the_rest_is_told_what_was_added(database: Database) {
+    let fixture = Fixture::new(database).await;
+    let carrier = fixture.l2_network("eth0").await;
+    let network = fixture.l3_network(&carrier).await;
+    fixture
+        .range(&network, "10.0.0.10", "10.0.0.29")
+        .await
+        .unwrap();
+    let host = HostUuid::generate();
+    let mut leases = Vec::new();
+    for vm in ["a", "b", "c", "d", "e"] {
+        leases.push(fixture.lease(&network, vm).await);
+    }
+    let [a, b, c, d, e] = leases.try_into().unwrap();
+    let add = async |lease: &Lease| {
+        let mut wanted = fixture
+            .add(host, std::slice::from_ref(lease))
+            .await
+            .unwrap();
+        let command = wanted.remove(0);
+        let ips = command.subnets.iter().flat_map(|subnet| &subnet.leases);
+        let mut ips: Vec<_> = ips.map(|lease| lease.ip.clone()).collect();
+        ips.sort();
+        (command.revision, command.since, ips, command)
+    };
+    let ip = |lease: &Lease| lease.ip.clone();
+
+    let (revision, since, ips, first) = add(&a).await;
+    assert_eq!((revision, since, ips), (1, None, vec![ip(&a)]));
+    fixture.settle(host, &first).await;
+    let (revision, since, ips, second) = add(&b).await;
+    assert_eq!((revision, since, ips), (2, Some(1), vec![ip(&b)]));
+    // The host is not known to have the second yet.
+    let (revision, since, ips, third) = add(&c).await;
+    assert_eq!((revision, since, ips), (3, Some(1), vec![ip(&b), ip(&c)]));
+    // Whatever comes first, all of it is there in the end.
+    for order in [[&second, &third], [&third, &second]] {
+        let (mut revision, mut subnets) = (1, first.subnets.clone());
+        for command in order {
+            if command.revision >= revision {
+                let whole = command.clone().whole(revision, &subnets).unwrap();
+                (revision, subnets) = (whole.revision, whole.subnets);
+            }
+        }
+        assert_eq!((revision, subnets[0].leases.len()), (3, 3));
+    }
+    fixture.settle(host, &third).await;
+
+    // What is taken away is not in what is added.
+    let less = fixture.remove(host, "b").await.remove(0);
+    assert_eq!((less.since, served(&less)[0].1.len()), (None, 2));
+    let (_, since, ips, fifth) = add(&d).await;
+    assert_eq!((since, ips), (None, vec![ip(&a), ip(&c), ip(&d)]));
+    fixture.settle(host, &fifth).await;
+    let (_, since, ips, _) = add(&e).await;
+    assert_eq!((since, ips), (Some(5), vec![ip(&e)]));
 }
 
 async fn networks_on_one_wire_are_subnets_of_one_bridge(database: Database) {

@@ -6,14 +6,14 @@ use cairn_agent::Agents;
 use cairn_cascade_service::Cascades;
 use cairn_compute_service::{Compute, Watch};
 use cairn_doctor_service::Doctor;
-use cairn_flow::{FlowError, Gc};
+use cairn_flow::{FlowError, Flows, Gc, Registry, WrongFlows};
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
-use cairn_operation_service::{GcJobApi, OperationApi};
+use cairn_operation_service::{GcJobApi, OperationApi, QueueApi};
 use cairn_proto::{
     call::Dispatch,
-    operation::v1alpha1::{GcJobDispatch, OperationDispatch},
+    operation::v1alpha1::{GcJobDispatch, OperationDispatch, QueueDispatch},
     query::v1alpha1::QueryDispatch,
     serve::Standard,
 };
@@ -105,11 +105,24 @@ impl Areas {
         }
     }
 
+    /// Every flow, the operator's over those of the services.
+    pub(super) fn flows(&self, config: &Config) -> Result<Flows, WrongFlows> {
+        let mut registry = Registry::default();
+        self.compute.steps(&mut registry);
+        self.storage.steps(&mut registry);
+        registry.resolve(config.flows.directory.as_deref())
+    }
+
     /// Adds every handler, also those of services that this node does not run: an operation that
     /// it accepted before its configuration changed must end.
-    pub(super) fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
-        let operations = self.compute.register(operations)?;
-        let operations = self.storage.register(self.network.register(operations))?;
+    pub(super) fn register(
+        &self,
+        operations: Builder,
+        flows: &mut Flows,
+    ) -> Result<Builder, FlowError> {
+        let operations = self.compute.register(operations, flows)?;
+        let operations = self.network.register(operations);
+        let operations = self.storage.register(operations, flows)?;
         let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
@@ -142,6 +155,8 @@ impl Areas {
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+            let api = QueueApi::new(operations.clone());
+            services.push(Arc::new(QueueDispatch(Arc::new(api))));
             let api = GcJobApi::new(gc.clone(), resources.clone());
             services.push(Arc::new(GcJobDispatch(Arc::new(Standard(api)))));
         }

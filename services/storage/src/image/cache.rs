@@ -156,7 +156,7 @@ pub(crate) async fn of_volume(
         Value::from(&volume.primary_storage_uuid),
         volume.host_uuid.clone().into(),
     ];
-    Ok(store.list(key, values).await?.into_iter().next())
+    Ok(store.find(key, values).await?.into_iter().next())
 }
 
 /// Notes a cache, unless another call did; while what it refers to is there.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -38,12 +38,8 @@ const REQUEST: &str = "cairn.storage.v1alpha1.CreateImageRequest";
 pub(super) struct Create(Flow);
 
 impl Create {
-    pub(super) fn new(area: &Arc<Area>) -> Result<Self, FlowError> {
-        let flow = Flow::builder("create-image")
-            .step(CreateRow(Arc::clone(area)))
-            .step(Download(Arc::clone(area)))
-            .build(&[REQUEST])?;
-        Ok(Self(flow))
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        Ok(Self(flows.of::<Self>("create-image", &[IMAGE])?))
     }
 }
 
@@ -106,12 +102,12 @@ impl Handler for Create {
 
 /// Makes the row, which nothing is made from yet; unless the server is away, for then what comes
 /// after could neither be done nor undone.
-struct CreateRow(Arc<Area>);
+pub(super) struct CreateRow(pub(super) Arc<Area>);
 
 #[async_trait]
 impl Step for CreateRow {
     fn name(&self) -> &'static str {
-        "create-row"
+        "create-image-row"
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -179,12 +175,12 @@ async fn insert(
 }
 
 /// Brings the file from its URL to the backup storage, checked on the way.
-struct Download(Arc<Area>);
+pub(super) struct Download(pub(super) Arc<Area>);
 
 #[async_trait]
 impl Step for Download {
     fn name(&self) -> &'static str {
-        "download"
+        "download-image"
     }
 
     fn needs(&self) -> &'static [&'static str] {

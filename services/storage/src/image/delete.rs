@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -26,12 +26,9 @@ pub(super) struct Delete {
 }
 
 impl Delete {
-    pub(super) fn new(area: &Arc<Area>) -> Result<Self, FlowError> {
+    pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("delete-image", &[IMAGE])?;
         let area = Arc::clone(area);
-        let flow = Flow::builder("delete-image")
-            .step(EnterDeleting)
-            .step(DeleteFile(Arc::clone(&area)))
-            .build(&[REQUEST])?;
         Ok(Self { flow, area })
     }
 }
@@ -80,12 +77,12 @@ impl Handler for Delete {
 }
 
 /// From now on nothing is made from it.
-struct EnterDeleting;
+pub(super) struct EnterDeleting;
 
 #[async_trait]
 impl Step for EnterDeleting {
     fn name(&self) -> &'static str {
-        "enter-deleting"
+        "enter-image-deleting"
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -128,12 +125,12 @@ impl Step for EnterDeleting {
 
 /// Removes the file from the backup storage. If that fails, the image is as it was; should the
 /// file be gone all the same, because the server's answer was lost, another deletion ends it.
-struct DeleteFile(Arc<Area>);
+pub(super) struct DeleteFile(pub(super) Arc<Area>);
 
 #[async_trait]
 impl Step for DeleteFile {
     fn name(&self) -> &'static str {
-        "delete-file"
+        "delete-image-file"
     }
 
     fn needs(&self) -> &'static [&'static str] {

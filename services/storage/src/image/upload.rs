@@ -8,7 +8,7 @@ mod turns;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Outcome, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -108,12 +108,8 @@ async fn write(
 pub(super) struct Complete(Flow);
 
 impl Complete {
-    pub(super) fn new(area: &Arc<Area>) -> Result<Self, FlowError> {
-        let flow = Flow::builder("complete-image-upload")
-            .step(EnterVerifying)
-            .step(Verify(Arc::clone(area)))
-            .build(&[REQUEST])?;
-        Ok(Self(flow))
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        Ok(Self(flows.of::<Self>("complete-image-upload", &[IMAGE])?))
     }
 }
 
@@ -162,12 +158,12 @@ impl Handler for Complete {
 }
 
 /// From now on no piece is taken.
-struct EnterVerifying;
+pub(super) struct EnterVerifying;
 
 #[async_trait]
 impl Step for EnterVerifying {
     fn name(&self) -> &'static str {
-        "enter-verifying"
+        "enter-image-verifying"
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -209,12 +205,12 @@ impl Step for EnterVerifying {
 
 /// Reads what was uploaded as it is on the server, and gives it its name if it is right. If it is
 /// wrong, it is removed: nobody could tell which part of it is.
-struct Verify(Arc<Area>);
+pub(super) struct Verify(pub(super) Arc<Area>);
 
 #[async_trait]
 impl Step for Verify {
     fn name(&self) -> &'static str {
-        "verify"
+        "verify-image"
     }
 
     fn needs(&self) -> &'static [&'static str] {

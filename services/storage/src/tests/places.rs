@@ -16,11 +16,19 @@ on_both_databases!(
 );
 
 async fn places(fixture: &Fixture, image: &Image) -> Result<GetPlacesResponse, Fault> {
-    let image_uuid = image.uuid.clone();
-    let found = fixture
-        .internal
-        .get_places(GetPlacesRequest { image_uuid })
-        .await;
+    places_of(fixture, image, &[]).await
+}
+
+async fn places_of(
+    fixture: &Fixture,
+    image: &Image,
+    hosts: &[HostUuid],
+) -> Result<GetPlacesResponse, Fault> {
+    let request = GetPlacesRequest {
+        image_uuid: image.uuid.clone(),
+        host_uuids: hosts.iter().map(ToString::to_string).collect(),
+    };
+    let found = fixture.internal.get_places(request).await;
     found.map_err(|status| Fault::from_status(&status))
 }
 
@@ -47,6 +55,9 @@ async fn places_are_enabled_large_enough_and_the_largest_is_first(database: Data
             )
         })
         .collect();
+    let on_large = places_of(&fixture, &image, &[large, HostUuid::generate()]).await;
+    let on_large = on_large.unwrap().places;
+    assert_eq!((on_large.len(), on_large[0].available_bytes), (1, 30 * GIB));
     let (small, large) = (small.to_string(), large.to_string());
     let expected = [
         (&*one.uuid, &*large, 30 * GIB),

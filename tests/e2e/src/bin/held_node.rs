@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cairn_boot::{config, telemetry};
 use cairn_node::{Additions, Config, Node};
-use cairn_operation::{At, Failpoints};
+use cairn_operation::{At, Failpoints, Then};
 
 struct HoldAt {
     place: String,
@@ -15,12 +15,13 @@ struct HoldAt {
 
 #[async_trait]
 impl Failpoints for HoldAt {
-    async fn at(&self, at: At<'_>) {
+    async fn at(&self, at: At<'_>) -> Then {
         let place = format!("{:?} {} {} {}", at.point, at.flow, at.step, at.direction);
         if place == self.place {
             println!("{}", serde_json::json!({ "held": place }));
             std::future::pending::<()>().await;
         }
+        Then::GoOn
     }
 }
 

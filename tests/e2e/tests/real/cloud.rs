@@ -95,6 +95,7 @@ impl RealCloud {
             image: Some(image()),
             pool: pool.display().to_string(),
             addresses: ["10.77.0.10", "10.77.0.99", "10.77.0.1"],
+            prefix_length: 16,
         };
         let sftp = SftpServer::start().await;
         let place = (&sftp, &*directory.path().join("node"));

@@ -1,0 +1,137 @@
+//! The connection that writes, and its transaction, which many writes may share.
+//!
+//! There is one savepoint. The first change of a write moves it to where the write began, so a
+//! write that only reads costs none, and neither does one that has the transaction for itself.
+
+use super::Connection;
+use crate::{
+    StoreError, Value,
+    database::{Answer, Failure, Harm, is_control},
+    writer::COMMITS,
+};
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    /// The write has the transaction for itself: rolling back means all of it.
+    alone: bool,
+    /// There is a transaction.
+    begun: bool,
+    /// Something was changed since the savepoint was set.
+    savepoint_used: bool,
+    /// The running write has changed something.
+    changed: bool,
+    /// Why the transaction is over before its end.
+    failure: Option<StoreError>,
+}
+
+impl Session {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            alone: true,
+            begun: false,
+            savepoint_used: false,
+            changed: false,
+            failure: None,
+        }
+    }
+
+    /// One statement of the write.
+    pub(crate) fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, StoreError> {
+        if self.failure.is_some() {
+            return Err(StoreError::Aborted);
+        }
+        self.attempt(sql, values).map_err(|failure| {
+            if failure.harm != Harm::Statement {
+                self.failure = Some(failure.error.clone());
+            }
+            failure.error
+        })
+    }
+
+    fn attempt(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
+        if is_control(sql) {
+            return Err(Failure {
+                error: StoreError::Aborted,
+                harm: Harm::Transaction,
+            });
+        }
+        if !self.begun {
+            self.control("BEGIN IMMEDIATE")?;
+            self.begun = true;
+            if !self.alone {
+                self.control("SAVEPOINT w")?;
+            }
+        }
+        let statement = self.connection.prepare(sql)?;
+        if !statement.reads() {
+            if !self.alone && !self.changed && self.savepoint_used {
+                self.control("RELEASE w")?;
+                self.control("SAVEPOINT w")?;
+            }
+            self.changed = true;
+            self.savepoint_used = true;
+        }
+        let answer = statement.run(sql, values, || true);
+        match answer {
+            // SQLite rolls back by itself what it cannot go on with.
+            Err(failure) if !self.connection.in_transaction() => Err(Failure {
+                harm: Harm::Transaction,
+                ..failure
+            }),
+            answer => answer,
+        }
+    }
+
+    /// The next transaction is of one write or of several.
+    pub(super) fn begin(&mut self, alone: bool) {
+        self.alone = alone;
+        self.begun = false;
+        self.savepoint_used = false;
+        self.failure = None;
+    }
+
+    /// The next write begins.
+    pub(super) fn begin_write(&mut self) {
+        self.changed = false;
+    }
+
+    /// Undoes what the write did that ends now. If that fails, the transaction is over.
+    pub(super) fn undo_write(&mut self) {
+        if !self.changed || self.alone || self.failure.is_some() {
+            return;
+        }
+        match self.control("ROLLBACK TO w") {
+            Ok(()) => self.savepoint_used = false,
+            Err(failure) => self.failure = Some(failure.error),
+        }
+    }
+
+    /// Why the transaction is over before its end, if it is.
+    pub(super) fn failure(&self) -> Option<&StoreError> {
+        self.failure.as_ref()
+    }
+
+    /// Ends the transaction, if there is one. One that cannot be committed is still there.
+    pub(super) fn end(&mut self, keep: bool) -> Result<(), StoreError> {
+        if self.begun {
+            let sql = if keep { "COMMIT" } else { "ROLLBACK" };
+            self.control(sql).map_err(|failure| failure.error)?;
+            self.begun = false;
+            if keep {
+                COMMITS.add([]);
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement about the transaction itself: it harms all that is in it.
+    fn control(&self, sql: &str) -> Result<(), Failure> {
+        let done = self.connection.run(sql, Vec::new());
+        done.map(drop).map_err(|failure| Failure {
+            harm: Harm::Transaction,
+            ..failure
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Flows from an operator's directory: what they change, and how a mistake stops the start.
+
+use cairn_e2e::Cloud;
+use cairn_node::Node;
+use cairn_proto::operation::v1alpha1::{
+    GetOperationRequest, OperationClient, QueryOperationRequest,
+};
+use cairn_types::chain;
+
+/// The creation of a virtual machine in which one step is another one: how an appliance is made.
+const APPLIANCE: &str = "flow = 'create-vm-instance'\nextends = 'create-vm-instance'\n\n[[change]]\n\
+    replace = 'create-on-hypervisor'\n\
+    with = [{ step = 'create-on-hypervisor', name = 'create-appliance', timeout_secs = 60 }]\n\n\
+    [[change]]\nreplace = 'instantiate-pre'\n\
+    with = [{ group = 'prepare', steps = ['instantiate-pre'] }]\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_flow_makes_virtual_machines() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("create-vm-instance.toml"), APPLIANCE).unwrap();
+    let mut cloud = Cloud::prepare().await;
+    cloud.flows = Some(directory.path().to_owned());
+    cloud.start_node().await;
+    let ready = cloud.ready(1).await;
+    cloud.create_vm(&ready, "router").await.unwrap();
+    cloud.assert_books(&ready, 1).await;
+
+    let operations = OperationClient::new(cloud.mesh());
+    let found = operations
+        .query_operation(QueryOperationRequest::default())
+        .await;
+    let found = found.unwrap().operations;
+    let creation = found
+        .iter()
+        .find(|it| it.name == "CreateVmInstance")
+        .unwrap();
+    let request = GetOperationRequest {
+        uuid: creation.uuid.clone(),
+    };
+    let steps = operations.get_operation(request).await.unwrap().steps;
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| (step.depth, step.name.as_str()))
+        .collect();
+    let expected = [
+        (0, "prepare"),
+        (1, "instantiate-pre"),
+        (0, "create-appliance"),
+    ];
+    assert!(steps.windows(3).any(|three| three == expected), "{steps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_in_a_flow_stops_the_start_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("create-vm-instance.toml");
+    let mut cloud = Cloud::prepare().await;
+    cloud.flows = Some(directory.path().to_owned());
+    let check = async |text: &str, expected: &str| {
+        std::fs::write(&file, text).unwrap();
+        let error = Node::start(cloud.config()).await.err().unwrap();
+        let text = chain(&error).to_string();
+        assert!(text.contains(expected), "{expected} is not in: {text}");
+    };
+    let place = file.display().to_string();
+    check(
+        "flow = 'create-vm-instance'\nextends = 'create-vm-instance'\n[[change]]\n\
+         replace = 'create-on-hypervisor'\nwith = ['create-appliance']\n",
+        &format!(
+            "{place}:5:9: flow create-vm-instance, step create-appliance: no service has registered \
+             a step of that name"
+        ),
+    )
+    .await;
+    check(
+        "flow = 'create-vm-instance'\nextends = 'create-vm-instance'\n[[change]]\n\
+         remove = 'allocate-nic'\n",
+        "step instantiate-pre: needs cairn.network.internal.v1alpha1.ListNicsResponse",
+    )
+    .await;
+    check(
+        "flow = 'create-vm-instance'\ninputs = ['cairn.compute.v1alpha1.Zone']\nsteps = []\n",
+        "flow create-vm-instance takes cairn.compute.v1alpha1.Zone",
+    )
+    .await;
+}
