@@ -8,7 +8,7 @@ use tracing::info;
 use crate::{
     Accelerator, KvmConfig, KvmError,
     dhcp::Dhcp,
-    facts,
+    facts, inventory,
     network::Network,
     process::boot_id,
     programs::Programs,
@@ -17,15 +17,16 @@ use crate::{
 };
 use cairn_agent_protocol::{
     Agent, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart, CreateVolume,
-    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostStatus,
-    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TaskContext, VmFacts,
-    VolumeFacts,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostInventory,
+    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm,
+    TakeInventory, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
 /// The agent of one host.
 pub struct KvmAgent {
     host: HostUuid,
+    directory: PathBuf,
     boot_id: String,
     hypervisor_version: String,
     accelerator: Accelerator,
@@ -65,6 +66,7 @@ impl KvmAgent {
         info!(hypervisor_version, ?accelerator, running, "ready");
         Ok(Self {
             host: config.host,
+            directory: directory.clone(),
             boot_id: boot_id()?,
             hypervisor_version,
             accelerator,
@@ -201,5 +203,26 @@ impl Agent for KvmAgent {
         command: ReadConsole,
     ) -> Result<Option<ConsolePart>, CommandError> {
         Ok(self.vms.read_console(&command).await?)
+    }
+
+    async fn take_inventory(
+        &self,
+        _: &TaskContext,
+        command: TakeInventory,
+    ) -> Result<HostInventory, CommandError> {
+        let running = inventory::running(&self.directory).await?;
+        let (taps, bridges) = self.network.seen().await?;
+        let mut files = Vec::new();
+        for pool in &command.pools {
+            files.extend(self.storage.files(pool).await?);
+        }
+        Ok(HostInventory {
+            vm_processes: running.vms,
+            vm_folders: self.vms.folders()?,
+            taps,
+            bridges,
+            dhcp_servers: running.dhcp_servers,
+            files,
+        })
     }
 }

@@ -14,6 +14,7 @@ mod config;
 mod dhcp;
 mod error;
 mod facts;
+mod inventory;
 mod machine;
 mod monitor;
 mod network;

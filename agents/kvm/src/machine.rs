@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::{Accelerator, KvmError, network::check_name, network::tap_name};
-use cairn_agent_protocol::{NicSpec, StartVm};
+use crate::{Accelerator, KvmError, network::check_name};
+use cairn_agent_protocol::{NicSpec, StartVm, tap_name};
 
 const MIB: u64 = 1 << 20;
 

@@ -6,8 +6,7 @@ use crate::{
     KvmError,
     programs::{Programs, SHORT},
 };
-use cairn_agent_protocol::NicSpec;
-use cairn_types::Uuid;
+use cairn_agent_protocol::{Bridge, NicSpec, Tap, is_tap_name, tap_name};
 
 /// The network of the namespace that the agent works in.
 #[derive(Debug, Clone)]
@@ -36,6 +35,7 @@ struct LinkInfo {
 
 #[derive(Debug, Deserialize)]
 struct Address {
+    family: Option<String>,
     scope: Option<String>,
     local: Option<String>,
 }
@@ -163,6 +163,33 @@ impl Network {
         Ok(())
     }
 
+    /// The taps and the bridges that are there, whoever made them.
+    pub(crate) async fn seen(&self) -> Result<(Vec<Tap>, Vec<Bridge>), KvmError> {
+        let links = self.links().await?;
+        let taps = links
+            .iter()
+            .filter(|link| link.is("tun") && (is_tap_name(&link.name) || link.master.is_some()));
+        let taps = taps.map(|link| Tap {
+            name: link.name.clone(),
+            bridge: link.master.clone(),
+        });
+        let bridges = links.iter().filter(|link| link.is("bridge"));
+        let bridges = bridges.map(|bridge| {
+            let ports = links
+                .iter()
+                .filter(|link| link.is_plugged_into(&bridge.name));
+            let ports = ports.filter(|link| !link.is("tun"));
+            let addresses = bridge.addresses.iter();
+            let addresses = addresses.filter(|it| it.family.as_deref() == Some("inet"));
+            Bridge {
+                name: bridge.name.clone(),
+                ports: ports.map(|link| link.name.clone()).collect(),
+                addresses: addresses.filter_map(|it| it.local.clone()).collect(),
+            }
+        });
+        Ok((taps.collect(), bridges.collect()))
+    }
+
     async fn links(&self) -> Result<Vec<Link>, KvmError> {
         self.programs
             .ask("ip", &["-details", "-json", "address", "show"], SHORT)
@@ -172,13 +199,6 @@ impl Network {
     async fn ip(&self, arguments: &[&str]) -> Result<(), KvmError> {
         self.programs.run("ip", arguments, SHORT).await.map(drop)
     }
-}
-
-/// The name of a network interface's tap: of its uuid the last 12 digits, which are random in
-/// every version of uuid in use here. Linux allows 15 characters.
-pub(crate) fn tap_name(nic: Uuid) -> String {
-    let digits = nic.simple().to_string();
-    format!("tap{}", &digits[20..])
 }
 
 /// Whether Linux, and `ip`, take this as the name of an interface and as nothing else.
@@ -198,13 +218,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), KvmError> {
 
 #[cfg(test)]
 mod tests {
+    use cairn_types::Uuid;
+
     use super::*;
 
     #[test]
-    fn a_tap_is_named_after_its_interface() {
-        let nic: Uuid = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
-        assert_eq!(tap_name(nic), "tapb302099a8057");
-        assert!(check_name(&tap_name(nic)).is_ok());
+    fn linux_takes_the_name_of_a_tap() {
+        assert!(check_name(&tap_name(Uuid::now_v7())).is_ok());
     }
 
     #[test]

@@ -16,7 +16,8 @@ use tokio::fs;
 
 use crate::{KvmError, programs::Programs};
 use cairn_agent_protocol::{
-    CacheImage, CreateVolume, DeleteImage, DeleteVolume, ImageFacts, PoolSpace, VolumeFacts,
+    CacheImage, CreateVolume, DeleteImage, DeleteVolume, ImageFacts, PoolFile, PoolSpace,
+    VolumeFacts,
 };
 use cairn_types::Uuid;
 
@@ -153,6 +154,31 @@ impl Storage {
     /// Removes a volume.
     pub(crate) async fn delete_volume(&self, command: &DeleteVolume) -> Result<(), KvmError> {
         remove(&volume_path(&command.pool_path, command.volume)?).await
+    }
+
+    /// The files of volumes and images in a pool, whole or not.
+    pub(crate) async fn files(&self, pool: &str) -> Result<Vec<PoolFile>, KvmError> {
+        let mut files = Vec::new();
+        for folder in ["volumes", "images"] {
+            let folder = checked(pool)?.join(folder);
+            let mut entries = match fs::read_dir(&folder).await {
+                Ok(entries) => entries,
+                Err(cause) if cause.kind() == ErrorKind::NotFound => continue,
+                Err(cause) => return Err(KvmError::file(folder)(cause)),
+            };
+            while let Some(entry) = entries
+                .next_entry()
+                .await
+                .map_err(KvmError::file(&folder))?
+            {
+                // One that went since it was listed is not there.
+                if let Some(size_bytes) = size_of(&entry.path()).await? {
+                    let path = entry.path().display().to_string();
+                    files.push(PoolFile { path, size_bytes });
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// Of a file that a running virtual machine may have open.

@@ -118,6 +118,12 @@ impl Vms {
         lock(&self.host.running).keys().copied().collect()
     }
 
+    /// Those that there is a folder of, as the disk has it.
+    pub(crate) fn folders(&self) -> Result<Vec<Uuid>, KvmError> {
+        let folders = self.host.folders.all()?.into_iter();
+        Ok(folders.map(|folder| folder.vm).collect())
+    }
+
     /// Starts a virtual machine; gives its process's number. If this is dropped, the start is
     /// undone.
     pub(crate) async fn start(&self, spec: StartVm) -> Result<u32, KvmError> {

@@ -6,8 +6,8 @@ use crate::Simulator;
 use cairn_agent_protocol::{
     Agent, AgentCommand as _, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart,
     CreateVolume, DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts,
-    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm,
-    TaskContext, VmFacts, VolumeFacts,
+    HostInventory, HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm,
+    StopVm, TakeInventory, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -150,5 +150,16 @@ impl Agent for Simulator {
     ) -> Result<Option<ConsolePart>, CommandError> {
         self.run(ReadConsole::NAME, cx, |state| Ok(state.console(&command)))
             .await
+    }
+
+    async fn take_inventory(
+        &self,
+        cx: &TaskContext,
+        command: TakeInventory,
+    ) -> Result<HostInventory, CommandError> {
+        self.run(TakeInventory::NAME, cx, |state| {
+            Ok(state.inventory(&command.pools))
+        })
+        .await
     }
 }

@@ -114,6 +114,13 @@ impl Faults {
         true
     }
 
+    /// Ends all faults, and lets go what they held.
+    pub(crate) fn release_all(&mut self) {
+        for injected in self.injected.drain(..) {
+            injected.released.cancel();
+        }
+    }
+
     /// The faults due to a command that begins, each counted.
     pub(crate) fn due(&mut self, command: &str, host: HostUuid, resource: Uuid) -> Vec<Due> {
         self.take(command, host, resource, |effect| {

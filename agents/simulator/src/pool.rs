@@ -12,7 +12,7 @@ use cairn_types::Uuid;
 use crate::HostState;
 
 /// Nothing is fetched, so every image is this large.
-const IMAGE_BYTES: u64 = 64 << 20;
+pub(crate) const IMAGE_BYTES: u64 = 64 << 20;
 
 /// A cached image of a simulated host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,12 +90,26 @@ impl Simulator {
         lock(&self.inner.faults).release(id)
     }
 
+    /// Ends all faults, and lets go what they held.
+    pub fn release_all(&self) {
+        lock(&self.inner.faults).release_all();
+    }
+
     /// Says how big a host is.
     pub fn set_size(&self, host: HostUuid, size: HostSize) {
         // Without a reply there is nothing that could fail but keeping it, which the next
         // change repeats.
         let _ = lock(&self.inner.states).change(host, |state| {
             state.size = size;
+            Ok(())
+        });
+    }
+
+    /// Changes what a host has behind everybody's back.
+    pub fn tamper(&self, host: HostUuid, change: impl FnOnce(&mut HostState)) {
+        // As with `set_size`.
+        let _ = lock(&self.inner.states).change(host, |state| {
+            change(state);
             Ok(())
         });
     }

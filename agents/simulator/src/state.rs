@@ -14,7 +14,7 @@ use cairn_agent_protocol::{
 };
 use cairn_types::{Coded, ErrorCode, HostUuid, Uuid};
 
-use crate::{DhcpState, ImageState};
+use crate::{DhcpState, ImageState, Strays};
 
 /// A kept state that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,9 @@ pub struct HostState {
     pub dhcp: BTreeMap<String, DhcpState>,
     /// Its virtual machines, running or not.
     pub vms: BTreeMap<Uuid, VmState>,
+    /// What no command made.
+    #[serde(default)]
+    pub strays: Strays,
     next_pid: u32,
 }
 
@@ -136,6 +139,7 @@ impl HostState {
             bridges: BTreeMap::new(),
             dhcp: BTreeMap::new(),
             vms: BTreeMap::new(),
+            strays: Strays::default(),
             next_pid: 1000,
         }
     }

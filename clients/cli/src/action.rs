@@ -57,6 +57,10 @@ pub(crate) struct Action {
     pub(crate) kind: Kind,
     /// It takes a file, or makes what a file may be uploaded to.
     pub(crate) upload: Option<Upload>,
+    /// Its noun is the command, without a verb.
+    pub(crate) alone: bool,
+    /// The list in its answer that had better be empty.
+    pub(crate) complaint: Option<FieldDescriptor>,
 }
 
 impl Action {
@@ -103,6 +107,8 @@ impl Actions {
                 verb: verb(&method, &noun, resource.map(|r| r.plural.as_str())),
                 kind: if takes { Kind::Upload } else { kind(&method) },
                 noun,
+                alone: rule(&method, "alone").and_then(|it| it.as_bool()) == Some(true),
+                complaint: complaint(&method),
                 method,
                 upload,
             });
@@ -115,6 +121,8 @@ impl Actions {
                     method: method.clone(),
                     kind: Kind::GenericQuery,
                     upload: None,
+                    alone: false,
+                    complaint: None,
                 });
             }
         }
@@ -130,12 +138,19 @@ impl Actions {
     /// The verbs with the actions of each, sorted. A word that is a noun is no verb.
     pub(crate) fn verbs(&self) -> BTreeMap<&str, Vec<&Action>> {
         let mut verbs: BTreeMap<&str, Vec<&Action>> = BTreeMap::new();
-        for action in self.by_noun.values().flat_map(BTreeMap::values) {
+        let all = self.by_noun.values().flat_map(BTreeMap::values);
+        for action in all.filter(|action| !action.alone) {
             if !self.by_noun.contains_key(&action.verb) {
                 verbs.entry(&action.verb).or_default().push(action);
             }
         }
         verbs
+    }
+
+    /// The action of a noun that is a command by itself.
+    pub(crate) fn alone(&self, noun: &str) -> Option<&Action> {
+        let mut verbs = self.by_noun.get(noun)?.values();
+        verbs.find(|action| action.alone)
     }
 
     /// The action of two words, in either order.
@@ -195,6 +210,11 @@ fn verb(method: &MethodDescriptor, noun: &str, plural: Option<&str>) -> String {
 fn rule(method: &MethodDescriptor, name: &str) -> Option<Value> {
     let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc")?;
     Some(rules.get_field_by_name(name)?.into_owned())
+}
+
+fn complaint(method: &MethodDescriptor) -> Option<FieldDescriptor> {
+    let field = rule(method, "complaint")?;
+    method.output().get_field_by_name(field.as_str()?)
 }
 
 fn kind(method: &MethodDescriptor) -> Kind {
@@ -331,6 +351,9 @@ mod tests {
             assert_eq!((action.method.name(), action.kind), (method, kind));
         }
         assert!(actions.find("get", "operation").is_none());
+        let doctor = actions.alone("doctor").unwrap();
+        assert_eq!(doctor.complaint.as_ref().unwrap().name(), "findings");
+        assert!(actions.alone("zone").is_none() && !actions.verbs().contains_key("examine"));
         let takes_files = |verb| actions.find("image", verb).unwrap().upload.is_some();
         assert!(takes_files("upload") && takes_files("create") && !takes_files("update"));
         assert!(actions.find("image", "complete-upload").is_none());

@@ -35,12 +35,21 @@ pub(crate) struct Session<'a, 't> {
     pub(crate) interrupt: Pin<&'a mut dyn Future<Output = ()>>,
 }
 
+/// How what was answered is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is what was asked for.
+    Well,
+    /// There is something in it that had better not be.
+    Complaint,
+}
+
 /// Makes the call and prints what it answers.
 pub(crate) async fn run(
     session: &mut Session<'_, '_>,
     invocation: &Invocation<'_>,
-) -> Result<(), CliError> {
-    match invocation.action.kind {
+) -> Result<Verdict, CliError> {
+    let ran = match invocation.action.kind {
         Kind::Operation | Kind::Upload if invocation.file.is_some() => {
             upload::run(session, invocation).await
         }
@@ -53,10 +62,17 @@ pub(crate) async fn run(
         Kind::Log => log::run(session, invocation).await,
         Kind::Unary => {
             let answer = unary(session, invocation).await?;
-            let text = match answer.descriptor().full_name() {
+            let mut text = match answer.descriptor().full_name() {
                 PLAN_ANSWER => crate::cascade::text(&cascade::read(&answer)?),
                 _ => table::answer(&answer, &session.actions.catalog),
             };
+            if let Some(field) = &invocation.action.complaint {
+                if answer.has_field(field) {
+                    session.print(&answer, &text)?;
+                    return Ok(Verdict::Complaint);
+                }
+                text.insert_str(0, &format!("no {}\n\n", field.json_name()));
+            }
             session.print(&answer, &text)
         }
         Kind::Query | Kind::GenericQuery => {
@@ -72,7 +88,8 @@ pub(crate) async fn run(
             }
             Ok(())
         }
-    }
+    };
+    ran.map(|()| Verdict::Well)
 }
 
 /// Says what the limit cut off, if it did.

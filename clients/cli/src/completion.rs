@@ -235,6 +235,12 @@ fn is_word(name: &str) -> bool {
 fn with_values(mut command: Command, actions: &Actions, names: &Names) -> Command {
     let all: Vec<_> = actions.nouns().flat_map(|(_, of_noun)| of_noun).collect();
     for action in all {
+        if action.alone {
+            command = command.mut_subcommand(&action.noun, |leaf| {
+                leaf.mut_args(|arg| with_value(arg, action, &actions.catalog, names))
+            });
+            continue;
+        }
         for (one, other) in [(&action.noun, &action.verb), (&action.verb, &action.noun)] {
             if command
                 .find_subcommand(one)

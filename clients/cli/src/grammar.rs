@@ -25,7 +25,8 @@ const USAGE: &str = "cairn [OPTIONS] <RESOURCE> <VERB> [ARGUMENTS]
        cairn version";
 const HELP: &str = "\
 A text given as @FILE is read from that file; @@ begins a text with @.
-The exit code is 0 if it succeeded, 1 if the call failed, 2 if the command is wrong.
+The exit code is 0 if it succeeded, 1 if the call failed or answered what had better not be, 2 if
+the command is wrong.
 `cairn completion --help` has the shell complete commands, flags and names.
 `cairn <RESOURCE> --help`, `cairn <VERB> --help` and `cairn <VERB> <RESOURCE> --help` tell more.";
 
@@ -135,11 +136,14 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
     if let Some(shell) = matches.try_get_one::<Shell>("shell").ok().flatten() {
         return Ok(Asked::Completion(*shell));
     }
-    let Some((other, matches)) = matches.subcommand() else {
-        let noun = matches.try_get_one::<String>("noun").ok().flatten();
-        return Ok(Asked::Resources(noun.cloned()));
+    let (action, matches) = match (actions.alone(one), matches.subcommand()) {
+        (Some(action), _) => (action, matches),
+        (None, Some((other, matches))) => (actions.find(one, other).ok_or_else(missing)?, matches),
+        (None, None) => {
+            let noun = matches.try_get_one::<String>("noun").ok().flatten();
+            return Ok(Asked::Resources(noun.cloned()));
+        }
     };
-    let action = actions.find(one, other).ok_or_else(missing)?;
     let mut request = DynamicMessage::new(action.method.input());
     for field in request_fields(action) {
         flag::fill(&field, matches, &mut request);
@@ -213,6 +217,10 @@ pub(crate) fn command(actions: &Actions) -> Command {
         .after_help(overview(actions))
         .args(own_args());
     for (noun, of_noun) in actions.nouns() {
+        if let Some(alone) = actions.alone(noun) {
+            root = root.subcommand(leaf(actions, alone, noun));
+            continue;
+        }
         let leaves = of_noun
             .iter()
             .map(|action| leaf(actions, action, &action.verb));
@@ -346,8 +354,10 @@ fn overview(actions: &Actions) -> String {
     let nouns: Vec<_> = actions.nouns().collect();
     let width = nouns.iter().map(|(noun, _)| noun.len()).max().unwrap_or(0);
     for (noun, of_noun) in nouns {
-        let verbs: Vec<_> = of_noun.iter().map(|a| a.verb.as_str()).collect();
-        lines.push(format!("  {noun:width$}  {}", verbs.join(", ")));
+        let verbs = of_noun.iter().filter(|action| !action.alone);
+        let verbs: Vec<_> = verbs.map(|action| action.verb.as_str()).collect();
+        let line = format!("  {noun:width$}  {}", verbs.join(", "));
+        lines.push(line.trim_end().to_owned());
     }
     let verbs: Vec<_> = actions.verbs().into_keys().collect();
     lines.push(format!("\nVerbs:\n  {}", verbs.join(", ")));

@@ -34,7 +34,7 @@ use clap::error::ErrorKind;
 
 use crate::{
     action::Actions,
-    call::Session,
+    call::{Session, Verdict},
     connection::Connection,
     error::{CliError, Outcome},
     grammar::{Asked, Early},
@@ -49,7 +49,7 @@ pub use terminal::Terminal;
 const COMPLETION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does what `args`, without the name of the program, say. Returns the exit code: 0 if it
-/// succeeded, 1 if the call failed, 2 if the command is wrong.
+/// succeeded, 1 if the call failed or found what had better not be, 2 if the command is wrong.
 ///
 /// `interrupt` ends when the person wants no more of it: the wait ends, an accepted operation
 /// does not.
@@ -61,8 +61,10 @@ pub async fn run(
 ) -> u8 {
     let early = Early::read(args);
     let interrupt = pin!(interrupt);
-    let Err(error) = attempt(args, &early, environment, terminal, interrupt).await else {
-        return 0;
+    let error = match attempt(args, &early, environment, terminal, interrupt).await {
+        Ok(Verdict::Well) => return 0,
+        Ok(Verdict::Complaint) => return 1,
+        Err(error) => error,
     };
     if matches!(&error, CliError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe) {
         // The reader has seen enough.
@@ -102,7 +104,7 @@ async fn attempt(
     environment: &Environment,
     terminal: &mut Terminal<'_>,
     mut interrupt: std::pin::Pin<&mut dyn Future<Output = ()>>,
-) -> Result<(), CliError> {
+) -> Result<Verdict, CliError> {
     // Help is to be had without a server, and a wrong command is wrong without one.
     let (catalog, connection) = match connect(early, environment).await {
         Ok((connection, catalog)) => (catalog, Ok(connection)),
@@ -111,8 +113,12 @@ async fn attempt(
     let actions = Actions::of(Arc::clone(&catalog));
     let asked = match grammar::read(&actions, args) {
         Ok(asked) => asked,
-        Err(error) => return help_or_usage(&error, connection.err(), terminal),
+        Err(error) => {
+            help_or_usage(&error, connection.err(), terminal)?;
+            return Ok(Verdict::Well);
+        }
     };
+    let mut verdict = Verdict::Well;
     match asked {
         Asked::Resources(noun) => {
             let text = resources::list(&catalog, noun.as_deref(), early.json)?;
@@ -133,10 +139,11 @@ async fn attempt(
                 json: early.json,
                 interrupt,
             };
-            call::run(&mut session, &invocation).await?;
+            verdict = call::run(&mut session, &invocation).await?;
         }
     }
-    Ok(terminal.out.flush()?)
+    terminal.out.flush()?;
+    Ok(verdict)
 }
 
 async fn connect(

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     ApplyDhcp, Behind, CacheImage, CommandError, CommandErrorCode, ConsolePart, CreateVolume,
-    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostStatus, ImageFacts,
-    PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
+    DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostInventory, HostStatus,
+    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TakeInventory,
+    VmFacts, VolumeFacts,
 };
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 
@@ -180,6 +181,8 @@ commands! {
     destroy_vm = "destroy-vm": DestroyVm => ();
     /// Reads a virtual machine's console log; nothing where it never ran here.
     read_console = "read-console": ReadConsole => Option<ConsolePart>;
+    /// Looks at what the host really has, and not at what the agent noted.
+    take_inventory = "take-inventory": TakeInventory => HostInventory;
 }
 
 fn reply(reply: impl Serialize) -> Result<serde_json::Value, CommandError> {

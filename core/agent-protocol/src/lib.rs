@@ -10,6 +10,7 @@ mod command;
 mod console;
 mod dhcp;
 mod head;
+mod inventory;
 mod message;
 pub mod path;
 mod pool;
@@ -23,6 +24,10 @@ pub use command::{
 pub use console::{ConsolePart, ReadConsole};
 pub use dhcp::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
 pub use head::{CommandHead, HeadError, header};
+pub use inventory::{
+    Bridge, DhcpServer, HostInventory, PoolFile, TakeInventory, Tap, VmProcess, is_tap_name,
+    tap_name,
+};
 pub use message::{
     Changed, CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport,
     Pong,

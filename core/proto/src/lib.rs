@@ -45,7 +45,9 @@ mod traits {
 }
 
 use generated::cairn;
-pub use generated::cairn::{cascade, compute, meta as options, network, operation, query, storage};
+pub use generated::cairn::{
+    cascade, compute, doctor, meta as options, network, operation, query, storage,
+};
 
 /// The descriptors of the whole contract, as an encoded `FileDescriptorSet` with our options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

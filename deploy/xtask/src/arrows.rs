@@ -10,7 +10,7 @@ use crate::{error::XtaskError, metadata};
 const CORE: &[&[&str]] = &[
     &["types"],
     &["agent-protocol", "boot", "proto", "queue", "ring", "tls"],
-    &["sftp", "store"],
+    &["inspect", "sftp", "store"],
     &["query"],
     &["agent", "operation"],
     &["cascade", "flow", "resource"],

@@ -1,6 +1,6 @@
 //! Hosts: machines that an agent drives.
 
-mod connect;
+pub(crate) mod connect;
 mod delete;
 mod enroll;
 mod monitor;

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod host;
+mod inspection;
 mod instance_offering;
 mod vm_instance;
 mod zone;
@@ -15,7 +16,7 @@ use cairn_agent::{Agents, HostRegistry};
 use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
-    call::{Dispatch, Mesh},
+    call::{Dispatch, Extension, Mesh},
     compute::v1alpha1::{
         ClusterDispatch, HostDispatch, InstanceOfferingDispatch, VmInstanceDispatch, ZoneDispatch,
     },
@@ -94,6 +95,7 @@ impl Default for Watch {
 
 /// The compute area of a node.
 pub struct Compute {
+    store: Store,
     hosts: Arc<Hosts>,
     vms: Arc<Vms>,
     monitor: Monitor,
@@ -103,9 +105,11 @@ impl Compute {
     /// The area, not yet at work.
     #[must_use]
     pub fn new(needs: Needs) -> Self {
+        let store = needs.store.clone();
         let vms = Vms::new(&needs.mesh, needs.agents.clone(), needs.token);
         let (hosts, monitor) = host::new(needs);
         Self {
+            store,
             hosts,
             vms,
             monitor,
@@ -153,6 +157,13 @@ impl Compute {
                 vms: Arc::clone(&self.vms),
             })))),
         ]
+    }
+
+    /// What this area adds to the work of other services.
+    #[must_use]
+    pub fn extensions(&self) -> Vec<Extension> {
+        let inspection = inspection::Inspection(self.store.clone());
+        vec![cairn_inspect::extension("compute", inspection)]
     }
 
     /// Answers for hosts at the callback door.

@@ -10,6 +10,7 @@
 
 mod address;
 mod dhcp;
+mod inspection;
 mod internal;
 mod ip_range;
 mod l2_network;
@@ -132,10 +133,14 @@ impl Network {
     #[must_use]
     pub fn extensions(&self) -> Vec<Extension> {
         let flat = FlatDhcp(Arc::clone(&self.0));
-        vec![Extension {
-            implementer: dhcp::IMPLEMENTER,
-            dispatch: Arc::new(VmInstantiationDispatch(Arc::new(flat))),
-        }]
+        let inspection = inspection::Inspection(Arc::clone(&self.0));
+        vec![
+            Extension {
+                implementer: dhcp::IMPLEMENTER,
+                dispatch: Arc::new(VmInstantiationDispatch(Arc::new(flat))),
+            },
+            cairn_inspect::extension("network", inspection),
+        ]
     }
 }
 

@@ -59,6 +59,8 @@ pub enum ServiceName {
     Storage,
     /// Plans of what is deleted with a resource.
     Cascade,
+    /// Hold what the database says against what hosts have.
+    Doctor,
     /// Show, watch and cancel operations.
     Operation,
     /// The generic query.

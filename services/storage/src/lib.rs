@@ -10,6 +10,7 @@
 
 mod backup_storage;
 mod image;
+mod inspection;
 mod internal;
 mod path;
 mod primary_storage;
@@ -21,7 +22,7 @@ use cairn_agent::{Agents, Hosts};
 use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
-    call::{Dispatch, Mesh},
+    call::{Dispatch, Extension, Mesh},
     compute::v1alpha1::ClusterClient,
     serve::Standard,
     storage::{
@@ -56,6 +57,12 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 2,
         name: "backup storage",
         sql: include_str!("../migrations/0002_backup_storage.sql"),
+    },
+    Migration {
+        service: "storage",
+        number: 3,
+        name: "used before",
+        sql: include_str!("../migrations/0003_used_before.sql"),
     },
 ];
 
@@ -151,6 +158,13 @@ impl Storage {
                 &self.0,
             ))))),
         ]
+    }
+
+    /// What this area adds to the work of other services.
+    #[must_use]
+    pub fn extensions(&self) -> Vec<Extension> {
+        let inspection = inspection::Inspection(self.0.store.clone());
+        vec![cairn_inspect::extension("storage", inspection)]
     }
 
     /// Watches over the backup storages until told to stop.

@@ -1,6 +1,8 @@
 //! A cloud: a node in this process, and simulated hosts.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration,
+};
 
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
@@ -12,23 +14,29 @@ use cairn_proto::{
     compute::v1alpha1::{
         ClusterClient, CreateClusterRequest, CreateHostRequest, CreateZoneRequest,
         EnrollHostRequest, GetHostRequest, Host, HostClient, HostStatus, HypervisorType,
-        ZoneClient,
+        QueryHostRequest, ZoneClient,
     },
     event::result,
 };
 use cairn_simulator::Simulator;
-use cairn_testkit::{Database, PostgresServer, SftpServer, wait_until};
+use cairn_store::Store;
+use cairn_testkit::{Database, PostgresServer, SftpServer, wait_for, wait_until};
 use cairn_types::HostUuid;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    task::{JoinSet, block_in_place},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Access, remote};
+use crate::{Access, assert_sound, remote};
 
 /// How long a test waits for a state.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A node and simulated hosts. Everything ends with it.
+/// A node and simulated hosts. Everything ends with it, and the last is that the doctor examines
+/// it: see [`Cloud::leaves`].
 pub struct Cloud {
     /// What is on the hosts.
     pub simulator: Simulator,
@@ -38,6 +46,7 @@ pub struct Cloud {
     pub services: Option<Vec<ServiceName>>,
     /// The pause between the node's rounds of pings, in milliseconds.
     pub ping_interval_ms: u64,
+    leaves: BTreeSet<&'static str>,
     /// Where the flows of the node are held, failed or repeated.
     pub failpoints: Option<Arc<dyn Failpoints>>,
     /// The operator's flows.
@@ -187,6 +196,7 @@ impl Cloud {
             sftp: SftpServer::start().await,
             services: None,
             ping_interval_ms: 50,
+            leaves: BTreeSet::new(),
             failpoints: None,
             flows: None,
             node: None,
@@ -244,6 +254,19 @@ impl Cloud {
     /// Keeps the addresses that a node serves at, for its next start.
     pub fn keep_ports(&mut self, public: SocketAddr, callback: SocketAddr) {
         self.ports = Some((public, callback));
+    }
+
+    /// Says that a test leaves things of these kinds on purpose, as the doctor calls them. Without
+    /// it, it must find nothing when the cloud ends. [`GONE_HOST`] is what is on hosts that have
+    /// no row.
+    pub fn leaves(&mut self, kinds: &[&'static str]) {
+        self.leaves.extend(kinds);
+    }
+
+    /// The database of the node, which runs in this process.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.node.as_ref().unwrap().store()
     }
 
     /// Starts the node.
@@ -330,6 +353,64 @@ impl Cloud {
     /// Waits until a host has a status.
     pub async fn host_in(&self, uuid: &str, status: HostStatus) -> Host {
         host_in(&self.mesh(), uuid, status).await
+    }
+}
+
+/// What [`Cloud::leaves`] calls what is on hosts that are deleted.
+pub const GONE_HOST: &str = "gone-host";
+
+impl Drop for Cloud {
+    /// Whatever a test was about, the doctor has the last word. Nothing is examined of one that
+    /// failed, or that never had a node.
+    fn drop(&mut self) {
+        if thread::panicking() || self.ports.is_none() {
+            return;
+        }
+        block_in_place(|| Handle::current().block_on(self.examine_at_the_end()));
+    }
+}
+
+impl Cloud {
+    async fn examine_at_the_end(&mut self) {
+        self.simulator.release_all();
+        if self.agents.stop.is_cancelled() {
+            self.start_agents().await;
+        }
+        // One that serves a part only cannot judge the rest, and one that is held goes on.
+        let is_usual = self.services.take().is_none() && self.failpoints.take().is_none();
+        if !is_usual && self.node.is_some() {
+            self.stop_node().await;
+        }
+        // One that was killed may still be about to go.
+        if self.node.is_none() {
+            let start = async || Node::start(self.config()).await.ok();
+            self.node = Some(wait_for("a node", start, LIMIT).await);
+        }
+
+        let mesh = self.mesh();
+        let hosts = HostClient::new(mesh.clone());
+        let rows = hosts.query_host(QueryHostRequest::default()).await;
+        let rows = rows.unwrap().hosts.into_iter().map(|host| host.uuid);
+        let (served, rows): (Vec<_>, Vec<_>) = (self.agents.server.hosts(), rows.collect());
+        let (hosts, gone): (Vec<_>, Vec<_>) = served
+            .into_iter()
+            .partition(|host| rows.contains(&host.to_string()));
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let leaves_gone = self.leaves.remove(GONE_HOST);
+        assert_sound(&mesh, &hosts, &self.leaves).await;
+        let left = self.simulator.hosts().into_iter().filter(|host| {
+            let is_empty = host.vms.is_empty()
+                && host.volumes.is_empty()
+                && host.images.is_empty()
+                && host.bridges.is_empty();
+            gone.contains(&host.host) && !is_empty
+        });
+        let left: Vec<_> = left.collect();
+        assert_eq!(
+            leaves_gone,
+            !left.is_empty(),
+            "on hosts that are gone: {left:?}"
+        );
     }
 }
 

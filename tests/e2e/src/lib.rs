@@ -8,13 +8,15 @@
 
 mod cascade;
 mod cloud;
+mod doctor;
 pub mod flows;
 mod process;
 mod ready;
 mod remote;
 
 pub use cascade::{cascade, execute_plan, plan};
-pub use cloud::{Cloud, Site, create_host, enroll_host, host_in};
+pub use cloud::{Cloud, GONE_HOST, Site, create_host, enroll_host, host_in};
+pub use doctor::{assert_sound, examine};
 pub use process::{Held, HeldNode};
 pub use ready::{IMAGES, Ready, Recipe, VM_MEMORY, backup_storage, backup_storage_request, qcow2};
 pub use remote::{Access, remote};

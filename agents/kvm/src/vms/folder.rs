@@ -23,10 +23,9 @@ use tokio::{
 
 use crate::{
     KvmError,
-    network::tap_name,
     process::{Process, ProcessId},
 };
-use cairn_agent_protocol::{ConsolePart, ReadConsole, StartVm};
+use cairn_agent_protocol::{ConsolePart, ReadConsole, StartVm, tap_name};
 use cairn_tls::write_private_file;
 use cairn_types::Uuid;
 

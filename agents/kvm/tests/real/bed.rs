@@ -169,6 +169,11 @@ impl Bed {
         KvmAgent::open(&config).await.unwrap()
     }
 
+    /// The host's folder, which is the agent's state folder.
+    pub(crate) fn directory(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A path in the pool, which is in the host's folder.
     pub(crate) fn pool(&self, name: &str) -> String {
         self.folder

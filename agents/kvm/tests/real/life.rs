@@ -4,15 +4,18 @@ use std::time::{Duration, Instant};
 
 use cairn_agent_protocol::{
     Agent as _, CacheImage, CommandErrorCode, Connect, ConsolePart, CreateVolume, DeleteBridge,
-    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, PoolFacts, ReadConsole, RebootVm, Secret,
-    SftpFile, StartVm, StopVm,
+    DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostInventory, PoolFacts, ReadConsole,
+    RebootVm, Secret, SftpFile, StartVm, StopVm,
 };
 use cairn_kvm::KvmAgent;
 use cairn_sftp::SshKey;
 use cairn_testkit::{Sshd, wait_until};
 use cairn_types::{HostUuid, Uuid};
 
-use crate::bed::{Bed, context, run, small_vm};
+use crate::{
+    bed::{Bed, context, run, small_vm},
+    inventory::inventory,
+};
 
 const GUESTS: [(&str, &str, &str); 2] = [
     ("52:54:00:00:00:01", "192.168.77.11", "vm-one"),
@@ -47,6 +50,11 @@ async fn virtual_machines_live_and_nothing_of_them_stays() {
     );
     assert_eq!(page, "192.168.77.12 vm-two\nexit=0\n");
     in_use(&agent).await;
+    let has = inventory(&bed, &agent).await;
+    let mut pids: Vec<_> = has.vm_processes.iter().map(|it| (it.vm, it.pid)).collect();
+    pids.sort();
+    assert_eq!(pids, [(one.vm, pid_one), (two.vm, pid_two)]);
+    assert_eq!((has.taps.len(), has.files.len()), (2, 3), "{has:?}");
 
     let reboot = RebootVm { vm: one.vm };
     agent.reboot_vm(&context(), reboot.clone()).await.unwrap();
@@ -106,6 +114,7 @@ async fn virtual_machines_live_and_nothing_of_them_stays() {
     assert_eq!(bed.namespace.links(), [""; 0]);
     assert_eq!(bed.namespace.pids().len(), 1, "dnsmasq");
     assert!(bed.files().is_empty(), "{:?}", bed.files());
+    assert_eq!(inventory(&bed, &agent).await, HostInventory::default());
 }
 
 async fn read_console(agent: &KvmAgent, vm: Uuid, offset: Option<u64>) -> Option<ConsolePart> {

@@ -6,5 +6,6 @@
 mod bed;
 mod dhcp;
 mod failure;
+mod inventory;
 mod life;
 mod program;

@@ -140,3 +140,25 @@ fn help_lists_what_there_is() {
     }
     assert!(help("query gadget --help").contains("cluster.zone.name=east"));
 }
+
+#[test]
+fn a_noun_may_be_a_command_by_itself() {
+    let actions = Actions::of(catalog());
+    let uuid = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (line, expected) in [
+        ("doctor", json!({})),
+        (&*format!("doctor --host {uuid}"), json!({"hostUuid": uuid})),
+    ] {
+        let Ok(Asked::Call(call)) = read(&actions, &words(line)) else {
+            panic!("{line} is no call");
+        };
+        assert_eq!(call.action.method.name(), "Examine");
+        assert_eq!(serde_json::to_value(&call.request).unwrap(), expected);
+    }
+    for wrong in ["doctor examine", "examine doctor"] {
+        assert!(read(&actions, &words(wrong)).is_err(), "{wrong}");
+    }
+    assert!(help("doctor --help").contains("It changes nothing."));
+    let root = help("--help");
+    assert!(root.lines().any(|line| line.trim() == "doctor"), "{root}");
+}

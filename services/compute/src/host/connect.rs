@@ -28,7 +28,7 @@ use crate::vm_instance;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Processors of virtual machines that one processor of a host may serve.
-const VIRTUAL_CPUS_PER_CPU: u32 = 10;
+pub(crate) const VIRTUAL_CPUS_PER_CPU: u32 = 10;
 
 pub(super) struct Reconnect(pub(super) Arc<Hosts>);
 

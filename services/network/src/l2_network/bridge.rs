@@ -15,7 +15,7 @@ use crate::Area;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Before the interface's name.
-const PREFIX: &str = "br_";
+pub(crate) const PREFIX: &str = "br_";
 /// Hex digits in place of the end of a name that is too long.
 const DIGITS: usize = 4;
 

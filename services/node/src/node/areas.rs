@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cairn_agent::Agents;
 use cairn_cascade_service::Cascades;
 use cairn_compute_service::{Compute, Watch};
+use cairn_doctor_service::Doctor;
 use cairn_flow::{FlowError, Flows, Gc, Registry, WrongFlows};
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
@@ -58,6 +59,7 @@ pub(super) struct Areas {
     network: Network,
     pub(super) storage: Storage,
     cascades: Cascades,
+    doctor: Doctor,
 }
 
 impl Areas {
@@ -94,6 +96,12 @@ impl Areas {
                 watch: BACKUP_STORAGES,
             }),
             cascades: Cascades::new(store(), mesh()),
+            doctor: Doctor::new(cairn_doctor_service::Needs {
+                store: store(),
+                mesh: mesh(),
+                agents: agents(),
+                token,
+            }),
         }
     }
 
@@ -141,6 +149,9 @@ impl Areas {
         if config.runs(ServiceName::Cascade) {
             services.extend(self.cascades.services(resources));
         }
+        if config.runs(ServiceName::Doctor) {
+            services.extend(self.doctor.services());
+        }
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
@@ -159,8 +170,17 @@ impl Areas {
     /// What this node adds to the work of services, wherever those run.
     pub(super) fn extensions(&self, config: &Config) -> Vec<Extension> {
         let mut extensions = Vec::new();
+        if config.runs(ServiceName::Compute) {
+            extensions.extend(self.compute.extensions());
+        }
         if config.runs(ServiceName::Network) {
             extensions.extend(self.network.extensions());
+        }
+        if config.runs(ServiceName::Storage) {
+            extensions.extend(self.storage.extensions());
+        }
+        if config.runs(ServiceName::Doctor) {
+            extensions.extend(self.doctor.extensions());
         }
         extensions
     }

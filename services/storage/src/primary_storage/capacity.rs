@@ -155,9 +155,15 @@ pub(crate) async fn learn(
         };
         capacity.stamp(now());
         tx.insert(&capacity).await?;
-        let sql = "INSERT INTO primary_storage_host \
-                   (primary_storage_uuid, host_uuid, cluster_uuid) VALUES (?, ?, ?)";
-        let values = vec![Value::from(&storage.uuid), host.into(), cluster.into()];
+        let used = capacity.total_bytes - capacity.available_bytes;
+        let sql = "INSERT INTO primary_storage_host (primary_storage_uuid, host_uuid, \
+                   cluster_uuid, used_before_bytes) VALUES (?, ?, ?, ?)";
+        let values = vec![
+            Value::from(&storage.uuid),
+            host.into(),
+            cluster.into(),
+            signed(used).into(),
+        ];
         tx.execute(sql, values).await?;
         return Ok(());
     };

@@ -80,7 +80,8 @@ fn cases_of_every_rpc() -> Vec<Case> {
                 let request = GetZoneRequest {
                     uuid: "east".to_owned(),
                 };
-                (request.encode_to_vec(), "uuid", "is not a uuid")
+                let field = &*first.name().to_owned().leak();
+                (request.encode_to_vec(), field, "is not a uuid")
             };
             let service = described.parent_service().full_name().to_owned();
             let method = Method {

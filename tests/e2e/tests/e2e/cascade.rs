@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_agent_protocol::CommandErrorCode;
-use cairn_e2e::{Cloud, HeldNode, Ready};
+use cairn_e2e::{Cloud, GONE_HOST, HeldNode, Ready};
 use cairn_proto::{
     cascade::v1alpha1::{
         CascadeAction, CascadePlan, CascadePlanClient, CascadePlanState, ExecuteCascadePlanRequest,
@@ -450,4 +450,6 @@ async fn a_host_that_does_not_answer_can_go() {
         .unwrap();
     assert_eq!(cloud.count("host").await, 0);
     assert_eq!(cloud.count("primary-storage-capacity").await, 0);
+    // Nobody takes away what a machine has that is not of the cloud any more.
+    cloud.leaves(&[GONE_HOST]);
 }

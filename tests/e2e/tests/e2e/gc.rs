@@ -71,7 +71,9 @@ async fn what_is_deleted_while_its_host_is_away_goes_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_sees_tries_and_gives_up_a_job() {
-    let (cloud, ready, vm, job) = deleted_while_its_host_is_away().await;
+    let (mut cloud, ready, vm, job) = deleted_while_its_host_is_away().await;
+    // Given up, it is half deleted for good.
+    cloud.leaves(&["vm-state"]);
     let host = &ready.site.hosts[0].uuid;
     let listed = cairn(&cloud, "query gc-job").await;
     assert!(

@@ -10,6 +10,7 @@ mod console;
 mod crash;
 mod database;
 mod dhcp;
+mod doctor;
 mod failures;
 mod flow_messages;
 mod flows;

@@ -1,19 +1,22 @@
-//! A cloud of real hosts. Everything ends with it.
+//! A cloud of real hosts. Everything ends with it, and the last is that the doctor examines it.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
-use cairn_e2e::{Access, HeldNode, Ready, Recipe, Site, host_in, remote};
+use cairn_e2e::{Access, HeldNode, Ready, Recipe, Site, assert_sound, host_in, remote};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
-        CreateVmInstanceRequest, DeleteVmInstanceRequest, GetVmInstanceRequest, Host, HostStatus,
-        HypervisorType, RebootVmInstanceRequest, StartVmInstanceRequest, StopVmInstanceRequest,
-        VmInstance, VmInstanceClient, VmInstanceState as State,
+        CreateVmInstanceRequest, DeleteVmInstanceRequest, GetVmInstanceRequest, Host, HostClient,
+        HostStatus, HypervisorType, QueryHostRequest, RebootVmInstanceRequest,
+        StartVmInstanceRequest, StopVmInstanceRequest, VmInstance, VmInstanceClient,
+        VmInstanceState as State,
     },
     event::result,
     network::v1alpha1::{QueryVmNicRequest, VmNicClient},
@@ -22,6 +25,7 @@ use cairn_proto::{
 use cairn_testkit::{SftpServer, wait_until};
 use cairn_types::Uuid;
 use tempfile::TempDir;
+use tokio::{runtime::Handle, task::block_in_place};
 
 use crate::{guest::Guest, host::RealHost, namespace::Namespace};
 
@@ -235,6 +239,25 @@ impl RealCloud {
                 (number, number),
                 "processes and taps on host {index}"
             );
+        }
+    }
+}
+
+impl RealCloud {
+    /// That the doctor examined every host that has a row, and found nothing.
+    pub(crate) async fn assert_sound(&self) {
+        let hosts = HostClient::new(self.mesh());
+        let rows = hosts.query_host(QueryHostRequest::default()).await;
+        let hosts = rows.unwrap().hosts.into_iter().map(|host| host.uuid);
+        assert_sound(&self.mesh, &hosts.collect::<Vec<_>>(), &BTreeSet::new()).await;
+    }
+}
+
+impl Drop for RealCloud {
+    /// Whatever a test was about, the doctor has the last word.
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            block_in_place(|| Handle::current().block_on(self.assert_sound()));
         }
     }
 }

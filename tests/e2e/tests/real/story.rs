@@ -19,12 +19,15 @@ async fn a_cloud_of_real_hosts_bears_what_befalls_it() {
     let (one, two) = join!(cloud.create("vm-1", 0), cloud.create("vm-2", 1));
     one.sees(&cloud.hosts[0], &two).await;
     cloud.assert_books(&[1, 1]).await;
+    cloud.assert_sound().await;
     let (one, two) = (&one, &two);
     a_guest_powers_off_starts_again_and_reboots(&cloud, one, two).await;
     a_process_is_killed(&cloud, one, two).await;
     an_agent_is_killed(&mut cloud, one, two).await;
     a_host_loses_power(&mut cloud, one, two).await;
+    cloud.assert_sound().await;
     a_guest_powers_itself_off(&cloud, one).await;
+    cloud.assert_sound().await;
     all_is_deleted(&cloud, [one, two]).await;
 }
 

@@ -1,0 +1,98 @@
+//! This area's part in an examination: the files of volumes and images on hosts, and what is
+//! reserved of storages.
+
+mod capacity;
+mod files;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use cairn_agent_protocol::HostInventory;
+use cairn_inspect::{Inspect, Place, Suspect};
+use cairn_proto::{
+    fault::Fault,
+    meta::Resource,
+    storage::v1alpha1::{Image, ImageCache, PrimaryStorage, Volume, VolumeStatus},
+};
+use cairn_store::Store;
+use cairn_types::Uuid;
+
+use self::files::{Known, name_of};
+
+pub(crate) struct Inspection(pub(crate) Store);
+
+#[async_trait]
+impl Inspect for Inspection {
+    /// Those of all storages of the zone: one that is not attached any more may have left files.
+    async fn pools(&self, place: &Place) -> Result<Vec<String>, Fault> {
+        let zone = vec![place.zone_uuid.as_str().into()];
+        let storages: Vec<PrimaryStorage> = self.0.list("zone_uuid = ?", zone).await?;
+        Ok(storages.into_iter().map(|storage| storage.path).collect())
+    }
+
+    async fn host(&self, place: &Place, has: &HostInventory) -> Result<Vec<Suspect>, Fault> {
+        let known = self.known(place, has).await?;
+        Ok(files::compare(has, &known))
+    }
+
+    async fn books(&self) -> Result<Vec<Suspect>, Fault> {
+        let mut suspects = capacity::check(&self.0).await?;
+        let not_yet = "status = 'NotInstantiated'";
+        for volume in self.0.list::<Volume>(not_yet, Vec::new()).await? {
+            let detail = "it was reserved and never made, and no operation is at it";
+            let suspect = Suspect::differs("volume-status", &volume.uuid, detail);
+            let suspect = suspect.of(Volume::NOUN, &volume.uuid);
+            suspects.push(suspect.concerns(volume.vm_instance_uuid.unwrap_or_default()));
+        }
+        let sql = "SELECT f.volume_uuid FROM volume_file f \
+                   LEFT JOIN volume v ON v.uuid = f.volume_uuid WHERE v.uuid IS NULL";
+        for row in self.0.rows(sql, Vec::new()).await? {
+            let detail = "an agent was told to make it, and there is no such volume";
+            suspects.push(Suspect::extra("volume-note", row.text(0)?, detail));
+        }
+        Ok(suspects)
+    }
+}
+
+impl Inspection {
+    async fn known(&self, place: &Place, has: &HostInventory) -> Result<Known, Fault> {
+        let on_host = || vec![place.host_uuid.as_str().into()];
+        let zone = vec![place.zone_uuid.as_str().into()];
+        let storages: Vec<PrimaryStorage> = self.0.list("zone_uuid = ?", zone).await?;
+        let mut known = Known {
+            pools: storages.into_iter().map(|it| (it.uuid, it.path)).collect(),
+            volumes: self.0.list("host_uuid = ?", on_host()).await?,
+            caches: self.0.list("host_uuid = ?", on_host()).await?,
+            owners: HashMap::new(),
+        };
+        for path in known.unexplained(has) {
+            // Of half made files, too, the name has the uuid of what they are made for.
+            if let Some(uuid) = name_of(&path)
+                && let Some(owner) = self.owner(uuid).await?
+            {
+                known.owners.insert(path, owner);
+            }
+        }
+        Ok(known)
+    }
+
+    /// The resource with that uuid of which there may be files.
+    async fn owner(&self, uuid: Uuid) -> Result<Option<(&'static str, String)>, Fault> {
+        let uuid = uuid.to_string();
+        if self.0.get::<Volume>(&uuid).await?.is_some() {
+            return Ok(Some((Volume::NOUN, uuid)));
+        }
+        let image = self.0.get::<Image>(&uuid).await?;
+        Ok(image.map(|_| (Image::NOUN, uuid)))
+    }
+}
+
+/// Whether a volume has its file, as its row says.
+fn is_ready(volume: &Volume) -> bool {
+    volume.status() == VolumeStatus::Ready
+}
+
+/// What a cache is, for those who write of it.
+fn cached(cache: &ImageCache) -> String {
+    format!("image {} is cached there", cache.image_uuid)
+}
