@@ -26,14 +26,17 @@
 //! What is absent on purpose: edges in code. What the descriptors do not say, nobody would see in a
 //! plan.
 
-mod delete;
+mod act;
 mod error;
+mod execute;
 mod find;
 mod order;
+mod read;
 mod tree;
 
 pub use error::CascadeError;
-pub use find::{Found, find};
+pub use execute::Executed;
+pub use find::{Found, find, find_for};
 
 #[cfg(test)]
 mod tests;

@@ -67,7 +67,7 @@ pub async fn check_references(tx: &mut Tx, references: &[Reference<'_>]) -> Resu
                 Fault::new(ErrorCode::Internal, message)
             })?;
         let sql = format!(
-            "SELECT (SELECT plan_uuid FROM going WHERE resource_uuid = {table}.uuid) \
+            "SELECT (SELECT plan_uuid FROM going WHERE resource_uuid = {table}.uuid AND held = 0) \
              FROM {table} WHERE uuid = ?"
         );
         let rows = tx.rows(&sql, vec![Value::from(reference.uuid)]).await?;

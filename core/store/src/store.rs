@@ -76,7 +76,7 @@ impl Store {
         migrations: &[Migration],
     ) -> Result<Self, StoreError> {
         let lock = lock(&config.directory)?;
-        let migrations = &[&[going::MIGRATION], migrations].concat();
+        let migrations = &[going::MIGRATIONS, migrations].concat();
         let most = config.read_connections;
         let (writes, waiting) = mpsc::channel(writer::WAITING);
         let closing = Arc::new(Notify::new());
