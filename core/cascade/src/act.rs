@@ -8,7 +8,7 @@ use cairn_proto::{
     call::{Answer, Call, Context, Mesh, Payload},
     cascade::v1alpha1::CascadeAction,
     fault::Fault,
-    meta::{Catalog, Deletion, Operation, ResourceType, option},
+    meta::{Catalog, Deletion, FieldKind, ResourceType, option},
 };
 use cairn_store::{BoxFuture, Store};
 use cairn_types::{ErrorCode, TaskUuid};
@@ -27,6 +27,7 @@ pub(crate) async fn act(
 ) -> Result<(), Fault> {
     let node = &found.nodes[place];
     let catalog = cx.store().catalog();
+    let root = found.operation.method().filter(|_| place == 0);
     let acted = match node.action {
         CascadeAction::Operate => return operate(found, node, "operate", mesh, cx).await,
         CascadeAction::Stop => match catalog.stopping(&node.resource) {
@@ -37,6 +38,8 @@ pub(crate) async fn act(
             Some(method) => call(node, "detach", method, mesh, cx).await,
             None => Err(no_rpc(node, "detach")),
         },
+        // What was asked for, which may be less than what its type's deletion in a cascade is.
+        _ if root.is_some() => operate(found, node, "delete", mesh, cx).await,
         _ => match catalog.deletion(&node.resource) {
             Deletion::Rpc(method) => call(node, "delete", &method, mesh, cx).await,
             Deletion::Row => delete_row(cx.store(), &node.resource, &node.uuid).await,
@@ -63,9 +66,9 @@ pub(crate) async fn operate(
     mesh: &Mesh,
     cx: &OperationContext,
 ) -> Result<(), Fault> {
-    match &found.operation {
-        Operation::Other { method, .. } => call(node, step, method, mesh, cx).await,
-        Operation::Delete => Err(no_rpc(node, step)),
+    match found.operation.method() {
+        Some(method) => call(node, step, method, mesh, cx).await,
+        None => Err(no_rpc(node, step)),
     }
 }
 
@@ -87,7 +90,7 @@ async fn is_done(node: &Node, store: &Store) -> Result<bool, Fault> {
     let number = state.and_then(|state| state.as_enum_number());
     let field = node.resource.field(&stopping.field);
     let name = number.and_then(|number| match &field?.kind {
-        cairn_proto::meta::FieldKind::Enum(names) => names.name(number),
+        FieldKind::Enum(names) => names.name(number),
         _ => None,
     });
     Ok(name.is_some_and(|name| stopping.stopped.iter().any(|stopped| stopped == name)))

@@ -63,7 +63,10 @@ pub struct Found {
 /// [`CascadeError::NoType`] and [`CascadeError::NoResource`] if there is no such thing, or what the
 /// database says.
 pub async fn find(tx: &mut Tx, noun: &str, uuid: &str) -> Result<Found, CascadeError> {
-    find_for(tx, &Operation::Delete, noun, uuid).await
+    let resource = tx.catalog().resource(noun);
+    let operation = resource.map(|resource| tx.catalog().delete(resource));
+    let operation = operation.ok_or_else(|| CascadeError::NoType(noun.to_owned()))?;
+    find_for(tx, &operation, noun, uuid).await
 }
 
 /// Finds what has to be done with a resource to which something is done; see [`find`].
@@ -99,7 +102,7 @@ pub async fn find_for(
     };
     // The wholes that it is a part of stay: it is what was asked for.
     let wish = match operation {
-        Operation::Delete => Wish::Delete,
+        Operation::Delete { .. } => Wish::Delete,
         Operation::Other { .. } => Wish::Clear,
     };
     let (root, _) = finder.add(&resource, row.uuid, row.name, wish);

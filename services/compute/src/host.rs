@@ -3,6 +3,7 @@
 mod connect;
 mod delete;
 mod enroll;
+mod maintenance;
 mod monitor;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -14,7 +15,7 @@ use cairn_flow::FlowError;
 use cairn_operation::Builder;
 use cairn_proto::{
     compute::v1alpha1::{
-        Cluster, CreateHostRequest, Host, HostStatus, ResourceState, UpdateHostRequest,
+        Cluster, CreateHostRequest, Host, HostState, HostStatus, UpdateHostRequest,
     },
     crud::Check,
     fault::Fault,
@@ -83,6 +84,7 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
 /// # Errors
 /// If a flow does not fit together: a fault of the program, found at the first start.
 pub(crate) fn register(operations: Builder, hosts: &Arc<Hosts>) -> Result<Builder, FlowError> {
+    let operations = maintenance::register(operations);
     let operations = operations
         .register(Creating::<CreateHostRequest, _>::with(New))
         .register(Updating::<UpdateHostRequest, _>::with(Changed))
@@ -151,7 +153,7 @@ impl Creation<CreateHostRequest> for New {
         let cluster = cluster.ok_or_else(|| Fault::not_found("cluster", &request.cluster_uuid))?;
         host.set_hypervisor_type(cluster.hypervisor_type());
         host.zone_uuid = cluster.zone_uuid;
-        host.set_state(ResourceState::Enabled);
+        host.set_state(HostState::Enabled);
         host.set_status(HostStatus::Connecting);
         Ok(())
     }
@@ -165,6 +167,17 @@ impl Change<UpdateHostRequest> for Changed {
         if let Some(address) = &request.address {
             check_address(address, check);
         }
+        if maintenance::is_in(request.state()) {
+            let problem = "is given; a host enters maintenance by EnterHostMaintenance";
+            check.refuse("state", problem);
+        }
+    }
+
+    async fn complete(&self, _: &mut Tx, before: &Host, after: &mut Host) -> Result<(), Fault> {
+        if before.state != after.state && maintenance::is_in(before.state()) {
+            return Err(maintenance::must_leave(before));
+        }
+        Ok(())
     }
 }
 

@@ -45,6 +45,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "instance offering, vm instance",
         sql: include_str!("../migrations/0002_vm_instance.sql"),
     },
+    Migration {
+        service: "compute",
+        number: 3,
+        name: "cascade",
+        sql: include_str!("../migrations/0003_cascade.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.

@@ -8,6 +8,7 @@ mod capacity;
 mod console;
 mod create;
 mod destroy;
+mod detach_nic;
 mod devices;
 mod hypervisor;
 mod instantiation;
@@ -33,11 +34,15 @@ use cairn_proto::{
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::NetworkInternalClient,
-    storage::{internal::v1alpha1::StorageInternalClient, v1alpha1::VolumeClient},
+    storage::{
+        internal::v1alpha1::StorageInternalClient,
+        v1alpha1::{PrimaryStorageAttachmentClient, VolumeClient},
+    },
 };
 use cairn_resource::Updating;
 use cairn_types::HostUuid;
 
+pub(crate) use capacity::count_on_host;
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
@@ -47,6 +52,7 @@ pub(crate) struct Vms {
     pub(crate) networks: NetworkInternalClient,
     pub(crate) storages: StorageInternalClient,
     pub(crate) volumes: VolumeClient,
+    pub(crate) attachments: PrimaryStorageAttachmentClient,
     pub(crate) instantiation: VmInstantiationExtensions,
 }
 
@@ -57,6 +63,7 @@ impl Vms {
             networks: NetworkInternalClient::new(mesh.clone()),
             storages: StorageInternalClient::new(mesh.clone()),
             volumes: VolumeClient::new(mesh.clone()),
+            attachments: PrimaryStorageAttachmentClient::new(mesh.clone()),
             instantiation: VmInstantiationExtensions::new(mesh.clone()),
         })
     }
@@ -73,6 +80,7 @@ pub(crate) fn register(operations: Builder, vms: &Arc<Vms>) -> Result<Builder, F
         .register(lifecycle::stop(vms)?)
         .register(lifecycle::reboot(vms)?)
         .register(destroy::Destroy::new(vms)?)
+        .register(detach_nic::DetachNic::new(vms)?)
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
 }
 

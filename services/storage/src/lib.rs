@@ -22,7 +22,7 @@ use cairn_flow::FlowError;
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Mesh},
-    compute::v1alpha1::ClusterClient,
+    compute::v1alpha1::{ClusterClient, VmInstanceClient},
     serve::Standard,
     storage::{
         internal::v1alpha1::StorageInternalDispatch,
@@ -85,6 +85,7 @@ pub struct Storage(Arc<Area>);
 pub(crate) struct Area {
     store: Store,
     clusters: ClusterClient,
+    vms: VmInstanceClient,
     hosts: Hosts,
     ssh_key: SshKey,
     private: PathBuf,
@@ -108,6 +109,7 @@ impl Storage {
         Self(Arc::new(Area {
             store,
             clusters: ClusterClient::new(mesh.clone()),
+            vms: VmInstanceClient::new(mesh.clone()),
             hosts: Hosts::new(mesh, agents, token),
             ssh_key,
             private,

@@ -83,7 +83,10 @@ pub struct Stopping {
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// It is deleted.
-    Delete,
+    Delete {
+        /// By this rpc; if none is given, as its type is deleted.
+        method: Option<MethodDescriptor>,
+    },
     /// Something else.
     Other {
         /// By this rpc.
@@ -127,8 +130,8 @@ impl Rpcs {
                 .map(|resource| resource.name.clone())
                 .unwrap_or_default();
             if let Some(rpcs) = all.get_mut(&text("deletes")) {
-                let other = Operation::Delete;
-                rpcs.operations.insert(method.name().to_owned(), other);
+                let delete = delete(&method);
+                rpcs.operations.insert(method.name().to_owned(), delete);
                 rpcs.deletion = Deletion::Rpc(method.clone());
             }
             if let Some(rpcs) = all.get_mut(&text("detaches")) {
@@ -158,14 +161,14 @@ impl Rpcs {
     /// service is only rows.
     fn plain(pool: &DescriptorPool, resource: &ResourceType) -> Self {
         let service = format!("{}Service", resource.message.full_name());
-        let delete = format!("Delete{}", resource.message.name());
+        let name = format!("Delete{}", resource.message.name());
         let mut operations = BTreeMap::new();
         let deletion = match pool.get_service_by_name(&service) {
             None => Deletion::Row,
-            Some(service) => match service.methods().find(|method| method.name() == delete) {
+            Some(service) => match service.methods().find(|method| method.name() == name) {
                 None => Deletion::Never,
                 Some(method) => {
-                    operations.insert(delete, Operation::Delete);
+                    operations.insert(name, delete(&method));
                     Deletion::Rpc(method)
                 }
             },
@@ -175,6 +178,23 @@ impl Rpcs {
             stopping: None,
             detaching: None,
             operations,
+        }
+    }
+}
+
+fn delete(method: &MethodDescriptor) -> Operation {
+    Operation::Delete {
+        method: Some(method.clone()),
+    }
+}
+
+impl Operation {
+    /// The rpc that does it, if it is known.
+    #[must_use]
+    pub fn method(&self) -> Option<&MethodDescriptor> {
+        match self {
+            Self::Delete { method } => method.as_ref(),
+            Self::Other { method, .. } => Some(method),
         }
     }
 }
@@ -205,6 +225,28 @@ impl Catalog {
     #[must_use]
     pub fn operation(&self, resource: &ResourceType, rpc: &str) -> Option<&Operation> {
         self.rpcs(resource)?.operations.get(rpc)
+    }
+
+    /// The deletion of a resource of that type: by its `Delete`, if it has one.
+    #[must_use]
+    pub fn delete(&self, resource: &ResourceType) -> Operation {
+        let delete = format!("Delete{}", resource.message.name());
+        let delete = self.operation(resource, &delete).cloned();
+        delete.unwrap_or_else(|| Operation::Delete {
+            method: match self.deletion(resource) {
+                Deletion::Rpc(method) => Some(method),
+                _ => None,
+            },
+        })
+    }
+
+    /// What an rpc does, if a cascade can begin with it, and to resources of which type.
+    #[must_use]
+    pub fn cascade_of(&self, rpc: &MethodDescriptor) -> Option<(&ResourceType, &Operation)> {
+        self.resources().find_map(|resource| {
+            let operation = self.operation(resource, rpc.name())?;
+            (operation.method() == Some(rpc)).then_some((&**resource, operation))
+        })
     }
 
     /// The names of the rpcs that a cascade of that type can begin with.

@@ -119,7 +119,9 @@ impl Candidates {
         let fitting = tx
             .list::<Host>(
                 "state = 'Enabled' AND status = 'Connected' AND available_memory_bytes >= ? \
-                 AND available_cpu_count >= ? ORDER BY available_memory_bytes DESC, uuid",
+                 AND available_cpu_count >= ? \
+                 AND NOT EXISTS (SELECT 1 FROM going WHERE resource_uuid = host.uuid) \
+                 ORDER BY available_memory_bytes DESC, uuid",
                 vec![memory_value, Value::Int(cpus.into())],
             )
             .await?;
