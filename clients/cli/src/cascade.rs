@@ -124,7 +124,9 @@ pub(crate) fn summary(found: &GetCascadePlanResponse) -> String {
             }
         }
         let all: u64 = by_noun.values().sum();
-        let each = by_noun.iter().map(|(noun, count)| format!("{count} {noun}"));
+        let each = by_noun
+            .iter()
+            .map(|(noun, count)| format!("{count} {noun}"));
         (all, each.collect::<Vec<_>>().join(", "))
     };
     let mut told = Vec::new();

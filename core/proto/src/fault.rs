@@ -161,9 +161,7 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::InUse
         | ErrorCode::WrongState
         | ErrorCode::PlanOutdated
-        | ErrorCode::CascadeIncomplete => {
-            Code::FailedPrecondition
-        }
+        | ErrorCode::CascadeIncomplete => Code::FailedPrecondition,
         ErrorCode::OutOfCapacity | ErrorCode::Overloaded => Code::ResourceExhausted,
         ErrorCode::Cancelled => Code::Cancelled,
         ErrorCode::DeadlineExceeded => Code::DeadlineExceeded,

@@ -13,7 +13,11 @@ use cairn_types::ErrorCode;
 const TOLD: usize = 5;
 
 /// Something that stays refers to what is to go.
-pub(crate) fn refuse_blocked(plan: &CascadePlan, found: &CascadeContent, count: usize) -> Result<(), Fault> {
+pub(crate) fn refuse_blocked(
+    plan: &CascadePlan,
+    found: &CascadeContent,
+    count: usize,
+) -> Result<(), Fault> {
     if count == 0 {
         return Ok(());
     }

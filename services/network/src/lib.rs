@@ -22,7 +22,10 @@ use cairn_agent::{Agents, Hosts};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
-    compute::{ext::v1alpha1::VmInstantiationDispatch, v1alpha1::{ClusterClient, VmInstanceClient}},
+    compute::{
+        ext::v1alpha1::VmInstantiationDispatch,
+        v1alpha1::{ClusterClient, VmInstanceClient},
+    },
     network::{
         internal::v1alpha1::NetworkInternalDispatch,
         v1alpha1::{

@@ -12,7 +12,7 @@ mod process;
 mod ready;
 mod remote;
 
-pub use cascade::{cascade, execute_plan, plan};
+pub use cascade::{cascade, execute_plan, execute_plan_in, plan, plan_for};
 pub use cloud::{Cloud, Site, create_host, enroll_host, host_in};
 pub use process::{Held, HeldNode};
 pub use ready::{IMAGES, Ready, Recipe, VM_MEMORY, backup_storage, backup_storage_request, qcow2};

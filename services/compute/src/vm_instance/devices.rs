@@ -11,7 +11,8 @@ use cairn_proto::{
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::{
-        AllocateNicRequest, GetClustersRequest, ListNicsRequest, ListNicsResponse, ReleaseNicRequest,
+        AllocateNicRequest, GetClustersRequest, ListNicsRequest, ListNicsResponse,
+        ReleaseNicRequest,
     },
     query::v1alpha1::{Condition, Operator, Query},
     storage::{
@@ -311,11 +312,7 @@ impl Step for CheckAttached {
 }
 
 impl CheckAttached {
-    async fn has_networks(
-        &self,
-        cluster: &str,
-        networks: BTreeSet<String>,
-    ) -> Result<bool, Fault> {
+    async fn has_networks(&self, cluster: &str, networks: BTreeSet<String>) -> Result<bool, Fault> {
         if networks.is_empty() {
             return Ok(true);
         }

@@ -233,7 +233,8 @@ async fn reserve(tx: &mut Tx, vm: &VmInstance) -> Result<(), Fault> {
         return Ok(());
     }
     if let Some(plan) = tx.going(&uuid).await? {
-        let message = format!("host {uuid}, which has the root volume, is part of cascade plan {plan}");
+        let message =
+            format!("host {uuid}, which has the root volume, is part of cascade plan {plan}");
         return Err(Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, &vm.uuid));
     }
     let host = tx.get::<Host>(&uuid).await?;

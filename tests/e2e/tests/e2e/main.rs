@@ -4,6 +4,7 @@
 mod backup_storages;
 mod bad_input;
 mod cascade;
+mod cascade_actions;
 mod cli;
 mod connection;
 mod console;
