@@ -9,9 +9,11 @@
     reason = "a benchmark that fails says where"
 )]
 
+mod cascade;
 mod local_call;
 mod process;
 mod roles;
+mod running;
 mod startup;
 mod vm_create;
 
@@ -48,6 +50,15 @@ enum Scenario {
         #[arg(long, default_value = "sqlite")]
         database: String,
     },
+    /// The deletion of a zone with virtual machines on simulated hosts: planned, and carried out.
+    Cascade {
+        /// How many virtual machines.
+        #[arg(long, default_value_t = 10_000)]
+        vms: usize,
+        /// How many hosts.
+        #[arg(long, default_value_t = 100)]
+        hosts: usize,
+    },
     /// A unary call of 200 bytes through the whole stack in one process.
     LocalCall {
         /// How many calls a round makes.
@@ -76,6 +87,7 @@ fn main() {
             hosts,
             database,
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
+        Scenario::Cascade { vms, hosts } => runtime.block_on(cascade::run(vms, hosts)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),
         Scenario::Simulator { folder } => return runtime.block_on(roles::simulator(folder)),
