@@ -122,13 +122,24 @@ impl Gauge {
 
     /// One more, until what is returned is dropped.
     pub fn count(&'static self) -> Counted {
-        let Family { name, help, .. } = self.family;
-        let make = || IntGauge::new(name, help);
-        let gauge = self.made.get_or_init(|| registered(name, make())).as_ref();
+        let gauge = self.gauge();
         if let Some(gauge) = gauge {
             gauge.inc();
         }
         Counted(gauge)
+    }
+
+    /// So many now: for what is measured from time to time, and not counted.
+    pub fn set(&'static self, now: i64) {
+        if let Some(gauge) = self.gauge() {
+            gauge.set(now);
+        }
+    }
+
+    fn gauge(&'static self) -> Option<&'static IntGauge> {
+        let Family { name, help, .. } = self.family;
+        let make = || IntGauge::new(name, help);
+        self.made.get_or_init(|| registered(name, make())).as_ref()
     }
 }
 

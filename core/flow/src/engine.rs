@@ -14,6 +14,7 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use cairn_boot::{metrics::Counters, propagation};
 use cairn_operation::{At, Ending, OperationContext, Point};
 use cairn_proto::{call::Context, fault::Fault};
+use cairn_types::ErrorCode;
 use futures::FutureExt as _;
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -23,6 +24,7 @@ use crate::{
     log::{self, Place},
 };
 
+use commit::End;
 use state::{State, plan};
 
 static STEPS: Counters<4> = Counters::new(
@@ -53,6 +55,10 @@ pub(crate) async fn run(
         }
         Some(recorded) => match State::of(flow, recorded) {
             Ok(state) => state,
+            Err(problem) if cx.attempt() > 0 => {
+                let operation = cx.uuid().to_string();
+                return Err(FlowError::Log { operation, problem }.into());
+            }
             Err(problem) => {
                 // To end it would leave what its steps took: it stays until a process comes that
                 // knows them.
@@ -166,10 +172,10 @@ impl Engine<'_> {
             if !self.state.forward_only() {
                 return self.turn(fault, Some(index)).await;
             }
-            if self.cx.over_time_limit() {
+            failures += 1;
+            if self.is_given_up(&fault, failures) || self.cx.over_time_limit() {
                 return self.leave(fault, index, Direction::Run).await.map(Some);
             }
-            failures += 1;
             warn!(
                 step = step.name(),
                 failures,
@@ -184,7 +190,7 @@ impl Engine<'_> {
     async fn back(&mut self, fault: Fault) -> Result<Option<Arc<Ending>>, Fault> {
         let Some(index) = self.state.to_undo().next() else {
             let fault = self.state.rolled_back(fault);
-            return self.insist(vec![], None, Some(fault)).await;
+            return self.insist(vec![], None, End::Failed(fault)).await;
         };
         let step = self.state.steps[index].clone();
         let mut failures = 0;
@@ -222,7 +228,7 @@ impl Engine<'_> {
                 error = failed.message,
                 "rollback failed"
             );
-            if failures >= self.flow.retry.attempts {
+            if self.is_given_up(&failed, failures) {
                 self.state.left = Some(failed);
                 return self
                     .leave(fault, index, Direction::Rollback)
@@ -231,6 +237,12 @@ impl Engine<'_> {
             }
             tokio::time::sleep(self.flow.retry.pause(failures)).await;
         }
+    }
+
+    /// What fails like this is a matter for a job. What cannot be reached was tried for a while
+    /// already, and somebody will say when it is back.
+    fn is_given_up(&self, fault: &Fault, failures: u32) -> bool {
+        failures >= self.flow.retry.attempts || fault.code == ErrorCode::AgentUnreachable
     }
 
     /// Does what a step does outside of the transaction; its panic is its fault.
@@ -248,9 +260,10 @@ impl Engine<'_> {
         };
         let mut context = Context::current();
         // A repeat after a crash finds what its call became; a new attempt makes a new call.
-        context.idempotency_key = Some(match attempt {
-            0 => cx.task().to_string().into(),
-            n => format!("{}/{n}", cx.task()).into(),
+        context.idempotency_key = Some(match (self.cx.attempt(), attempt) {
+            (0, 0) => cx.task().to_string().into(),
+            (0, n) => format!("{}/{n}", cx.task()).into(),
+            (later, n) => format!("{}/{later}/{n}", cx.task()).into(),
         });
         let span = info_span!(
             "step",

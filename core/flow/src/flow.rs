@@ -13,8 +13,8 @@ use crate::{Bag, FlowError, Step, engine};
 /// How failures are tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often a rollback is tried before it is left. Past the point of no return there is no
-    /// such bound but the time limit of the operation.
+    /// How often a rollback, or a step past the point of no return, is tried before it is left to
+    /// a job.
     pub attempts: u32,
     /// The first pause; each is twice the one before.
     pub first: Duration,
@@ -65,8 +65,8 @@ impl Builder {
         self
     }
 
-    /// After this step nothing is rolled back: what fails is tried again until it succeeds or the
-    /// time limit is over, and a cancel comes too late.
+    /// After this step nothing is rolled back: what fails is tried again, in the end by a job, and a
+    /// cancel comes too late.
     ///
     /// # Errors
     /// If there is no such step yet.

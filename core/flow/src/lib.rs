@@ -10,13 +10,16 @@
 //! Commits of a flow of N steps: N, or N + 1 if the first has an effect outside; the last one is
 //! also that of the operation's end.
 //!
-//! What is absent, on purpose: two steps at once. And for now, garbage collection: what cannot be
-//! rolled back is named in the fault that the operation ends with, and nothing else takes it up.
+//! What cannot be rolled back, or cannot be finished past the point of no return, becomes a job in
+//! the commit that ends the operation; [`Gc`] goes on with it until it is done.
+//!
+//! What is absent, on purpose: two steps at once.
 
 mod bag;
 mod engine;
 mod error;
 mod flow;
+pub mod gc;
 mod log;
 mod step;
 mod view;
@@ -26,16 +29,25 @@ use cairn_store::Migration;
 pub use bag::Bag;
 pub use error::FlowError;
 pub use flow::{Builder, Flow, Retry};
+pub use gc::Gc;
 pub use step::{Direction, Outcome, Step, StepContext};
 pub use view::steps;
 
 /// The tables of this crate.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    service: "flow",
-    number: 1,
-    name: "flow",
-    sql: include_str!("../migrations/0001_flow.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "flow",
+        number: 1,
+        name: "flow",
+        sql: include_str!("../migrations/0001_flow.sql"),
+    },
+    Migration {
+        service: "flow",
+        number: 2,
+        name: "gc job",
+        sql: include_str!("../migrations/0002_gc_job.sql"),
+    },
+];
 
 /// The tables whose rows belong to operations: for `cairn_operation::Builder::logs`.
 pub const TABLES: &[&str] = &["flow_log", "flow_run"];

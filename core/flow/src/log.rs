@@ -270,7 +270,7 @@ impl Recorded {
     }
 }
 
-fn micros_now() -> i64 {
+pub(crate) fn micros_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 
 mod build;
 mod crash;
+mod gc;
 mod run;
 
 use std::{
@@ -47,6 +48,8 @@ pub(super) struct Outside {
     pub(super) effects: Mutex<HashMap<TaskUuid, (&'static str, Direction)>>,
     /// How often a step fails, after its effect.
     pub(super) fails: Mutex<HashMap<(&'static str, Direction), u32>>,
+    /// Why steps fail: `AgentFailed`, or that this host cannot be reached.
+    pub(super) unreachable: Mutex<Option<&'static str>>,
     pub(super) panics: Mutex<Option<&'static str>>,
     pub(super) skips: Mutex<HashSet<&'static str>>,
     /// The step that goes on only when the operation should give up.
@@ -116,7 +119,10 @@ impl Toy {
         if let Some(times @ 1..) = fails.get_mut(&(self.name, cx.direction())) {
             *times -= 1;
             let text = format!("{} fails in {}", self.name, cx.direction().as_str());
-            return Err(Fault::new(ErrorCode::AgentFailed, text));
+            return Err(match *self.outside.unreachable.lock().unwrap() {
+                None => Fault::new(ErrorCode::AgentFailed, text),
+                Some(host) => Fault::new(ErrorCode::AgentUnreachable, text).on("host", host),
+            });
         }
         Ok(if self.is_outside() {
             Outcome::none()
@@ -296,7 +302,8 @@ impl World {
         };
         let mut operations = Operations::builder(store.clone(), Queues::default())
             .register(handler)
-            .logs(TABLES);
+            .logs(TABLES)
+            .leftovers(crate::gc::TABLE);
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
         }
@@ -315,6 +322,13 @@ impl World {
         let world = Self::open(self.place, self.outside, shape, None).await;
         world.operations.recover().await.unwrap();
         world
+    }
+
+    /// The same, with a place where the other process stops.
+    pub(super) async fn restart_held(self, hold: Arc<Hold>) -> Self {
+        self.operations.shutdown().await;
+        self.store.close().await;
+        Self::open(self.place, self.outside, Shape::default(), Some(hold)).await
     }
 
     /// Accepts the one call of this world, or attaches to it.

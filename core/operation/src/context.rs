@@ -25,6 +25,15 @@ pub struct OperationContext {
     pub(crate) has_log: AtomicBool,
     /// The end, once this run committed it or found it.
     pub(crate) ended: OnceLock<Arc<Ending>>,
+    /// What makes this run valid, if it is one after the operation's end.
+    pub(crate) leftover: Option<Leftover>,
+}
+
+/// Where it is kept that an operation has left something, and which run for that this is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leftover {
+    pub(crate) table: &'static str,
+    pub(crate) attempt: u32,
 }
 
 /// What a transaction of an operation means for it.
@@ -94,6 +103,13 @@ impl OperationContext {
         self.live.over_time_limit()
     }
 
+    /// Which run this is: 0 for those until the operation's end, then the number of the attempt at
+    /// what that left, see [`Operations::resume`](crate::Operations::resume).
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.leftover.map_or(0, |leftover| leftover.attempt)
+    }
+
     /// Ends the operation in its result: what `f` writes and the end commit together. If it has
     /// ended already, `f` does not run, and that end is what is returned.
     ///
@@ -124,6 +140,9 @@ impl OperationContext {
     /// `f` does not run. For the flow engine; a handler without a flow needs
     /// [`OperationContext::finish`] only.
     ///
+    /// In a run for what the operation left, an end means that nothing is left; the operation keeps
+    /// the end that it had.
+    ///
     /// # Errors
     /// The fault of `f` or of the database: nothing was written.
     pub async fn commit<T, F>(&self, f: F) -> Result<Committed<T>, Fault>
@@ -131,7 +150,7 @@ impl OperationContext {
         T: Send + 'static,
         F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<Verdict<T>, Fault>> + Send + 'static,
     {
-        let uuid = self.uuid().to_string();
+        let (id, uuid, leftover) = (self.uuid(), self.uuid().to_string(), self.leftover);
         // A store runs a closure again from its start, so it is never run twice at once.
         let f = Arc::new(tokio::sync::Mutex::new(f));
         let committed = self
@@ -142,7 +161,11 @@ impl OperationContext {
                     let operation = tx.get::<Operation>(&uuid).await?;
                     let operation =
                         operation.ok_or_else(|| Fault::not_found("operation", &uuid))?;
-                    if operation.state() != OperationState::Accepted {
+                    let over = match leftover {
+                        None => operation.state() != OperationState::Accepted,
+                        Some(leftover) => !leftover.is_there(tx, id).await?,
+                    };
+                    if over {
                         let ending = row::ending_in(tx, operation).await?;
                         return Ok(Committed::Ended(Arc::new(ending)));
                     }
@@ -152,6 +175,11 @@ impl OperationContext {
                         Verdict::Succeeded(result) => Ok(result),
                         Verdict::Failed(fault) => Err(fault),
                     };
+                    if let Some(leftover) = leftover {
+                        leftover.done(tx, id).await?;
+                        let ending = row::ending_in(tx, operation).await?;
+                        return Ok(Committed::Ended(Arc::new(ending)));
+                    }
                     let ending = Ending::of(operation, outcome);
                     row::end(tx, &ending).await?;
                     Ok(Committed::Ended(Arc::new(ending)))

@@ -14,6 +14,9 @@ pub enum OperationError {
          repeat that request as it was"
     )]
     KeyReused(OperationUuid),
+    /// Nobody said where it is kept what operations leave.
+    #[error("nothing here keeps what operations leave")]
+    NoLeftovers,
     /// The node stops.
     #[error("the node is stopping; accepted operations go on after its next start")]
     Stopping,
@@ -39,7 +42,7 @@ pub enum OperationError {
 impl Coded for OperationError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NoHandler(_) => ErrorCode::Unimplemented,
+            Self::NoHandler(_) | Self::NoLeftovers => ErrorCode::Unimplemented,
             Self::KeyReused(_) => ErrorCode::IdempotencyKeyReused,
             Self::Stopping => ErrorCode::Unavailable,
             Self::Cancelled => ErrorCode::Cancelled,

@@ -20,6 +20,7 @@ mod live;
 mod metrics;
 mod operations;
 mod recover;
+mod resume;
 mod row;
 mod run;
 mod time;

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use cairn_proto::{
@@ -66,6 +67,15 @@ impl Live {
             cancel,
             state: watch::Sender::default(),
             running: AtomicBool::new(false),
+        })
+    }
+
+    /// One that has ended, and is run again for what it left, for so long.
+    pub(crate) fn again(operation: &Operation, time_limit: Duration) -> Result<Self, Fault> {
+        Ok(Self {
+            deadline: Instant::now() + time_limit,
+            cancel: CancellationToken::new(),
+            ..Self::new(operation)?
         })
     }
 

@@ -58,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     pub(crate) failpoints: Option<Arc<dyn Failpoints>>,
     logs: Vec<&'static str>,
+    pub(crate) leftovers: Option<&'static str>,
     accept: mpsc::Sender<Pending>,
 }
 
@@ -68,6 +69,7 @@ pub struct Builder {
     handlers: HashMap<&'static str, Box<dyn Registered>>,
     failpoints: Option<Arc<dyn Failpoints>>,
     logs: Vec<&'static str>,
+    leftovers: Option<&'static str>,
 }
 
 impl Builder {
@@ -84,6 +86,14 @@ impl Builder {
     #[must_use]
     pub fn logs(mut self, tables: &[&'static str]) -> Self {
         self.logs.extend(tables);
+        self
+    }
+
+    /// Names the table that has a row, by its `uuid`, for each operation that has ended with
+    /// something left. Such an operation is kept, with its logs, as long as the row is there.
+    #[must_use]
+    pub fn leftovers(mut self, table: &'static str) -> Self {
+        self.leftovers = Some(table);
         self
     }
 
@@ -107,6 +117,7 @@ impl Builder {
             stop: CancellationToken::new(),
             failpoints: self.failpoints,
             logs: self.logs,
+            leftovers: self.leftovers,
             accept,
         });
         let (stop, weak) = (inner.stop.clone(), Arc::downgrade(&inner));
@@ -128,7 +139,12 @@ impl Operations {
             handlers: HashMap::new(),
             failpoints: None,
             logs: Vec::new(),
+            leftovers: None,
         }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 
     /// Makes the call an operation, and answers with its events. A caller that drops the future
@@ -262,14 +278,16 @@ impl Operations {
         let before = time::now().saturating_sub(time::micros(kept));
         let mut purged = 0;
         loop {
-            let logs = self.0.logs.clone();
+            let (logs, leftovers) = (self.0.logs.clone(), self.0.leftovers);
             let count = self
                 .0
                 .store
                 .write(move |tx| {
                     let logs = logs.clone();
                     Box::pin(async move {
-                        Ok::<_, Fault>(row::purge(tx, before, PURGED_AT_ONCE, &logs).await?)
+                        Ok::<_, Fault>(
+                            row::purge(tx, before, PURGED_AT_ONCE, &logs, leftovers).await?,
+                        )
                     })
                 })
                 .await?;
@@ -307,7 +325,7 @@ impl fmt::Debug for Builder {
 }
 
 impl Inner {
-    async fn row(&self, uuid: OperationUuid) -> Result<Operation, Fault> {
+    pub(crate) async fn row(&self, uuid: OperationUuid) -> Result<Operation, Fault> {
         let uuid = uuid.to_string();
         let operation = self.store.get::<Operation>(&uuid).await?;
         operation.ok_or_else(|| Fault::not_found("operation", &uuid))

@@ -194,18 +194,31 @@ pub(crate) async fn request_cancel(
     Ok(Some(operation))
 }
 
-/// Deletes at most `limit` operations that ended before `before`, with their rows in `logs`:
-/// how many.
+/// The stored request of an operation.
+pub(crate) async fn request(store: &Store, operation: &str) -> Result<Bytes, Fault> {
+    let sql = "SELECT request FROM operation_request WHERE operation_uuid = ?";
+    let rows = store.rows(sql, vec![operation.into()]).await?;
+    first(rows, |row| row.bytes(0))?.ok_or_else(|| unreadable(operation, "request"))
+}
+
+/// Deletes at most `limit` operations that ended before `before`, with their rows in `logs`; not
+/// those that have a row in `leftovers`. Returns how many.
 pub(crate) async fn purge(
     tx: &mut Tx,
     before: i64,
     limit: u32,
     logs: &[&str],
+    leftovers: Option<&str>,
 ) -> Result<usize, StoreError> {
+    let kept = leftovers.map_or(String::new(), |table| {
+        format!("AND NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.uuid = operation.uuid) ")
+    });
     let rows = tx
         .rows(
-            "SELECT uuid FROM operation WHERE state <> ? AND end_time < ? \
-             ORDER BY end_time LIMIT ?",
+            &format!(
+                "SELECT uuid FROM operation WHERE state <> ? AND end_time < ? {kept}\
+                 ORDER BY end_time LIMIT ?"
+            ),
             vec![ACCEPTED.into(), before.into(), limit.into()],
         )
         .await?;

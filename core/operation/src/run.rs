@@ -97,6 +97,7 @@ impl Inner {
             failpoints: self.failpoints.clone(),
             has_log: AtomicBool::new(has_log),
             ended: OnceLock::new(),
+            leftover: None,
         }
     }
 }
@@ -207,7 +208,7 @@ impl Run {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without words")

@@ -171,7 +171,7 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::Unavailable | ErrorCode::AgentUnreachable | ErrorCode::Store => {
             Code::Unavailable
         }
-        ErrorCode::AgentFailed | ErrorCode::StorageFailed => Code::Aborted,
+        ErrorCode::AgentFailed | ErrorCode::StorageFailed | ErrorCode::LeftToGc => Code::Aborted,
         ErrorCode::Internal => Code::Internal,
     }
 }

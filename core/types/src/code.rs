@@ -68,6 +68,8 @@ codes! {
     AgentFailed = "AGENT_FAILED";
     /// A backup storage refused or failed what was asked of it; the message says what to do there.
     StorageFailed = "STORAGE_FAILED";
+    /// It is past undoing and could not be finished; the gc-job that is named goes on with it.
+    LeftToGc = "LEFT_TO_GC";
     /// The database failed.
     Store = "STORE";
     /// A fault in Cairn itself; the log has more.

@@ -40,7 +40,7 @@ use cairn_proto::{
     },
 };
 use cairn_resource::Updating;
-use cairn_types::HostUuid;
+use cairn_types::{ErrorCode, HostUuid};
 
 pub(crate) use capacity::count_on_host;
 pub(crate) use observed::{host_connected, host_lost, host_told};
@@ -109,7 +109,11 @@ impl Vms {
             limit,
         };
         let called = self.hosts.call(host, task, command).await;
-        let (_, ack) = called.map_err(|fault| fault.on(VmInstance::NOUN, &vm.uuid))?;
+        let (_, ack) = called.map_err(|fault| match fault.code {
+            // What failed is the host, and who tries again waits for that.
+            ErrorCode::AgentUnreachable => fault,
+            _ => fault.on(VmInstance::NOUN, &vm.uuid),
+        })?;
         Ok(ack)
     }
 }

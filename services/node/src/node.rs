@@ -13,7 +13,7 @@ use std::{
 
 use cairn_agent::{AgentError, Agents, callback_router};
 use cairn_boot::{CancellationToken, Tasks, metrics};
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Gc, gc};
 use cairn_identity_service::{AdminError, Tokens, ensure_admin};
 use cairn_mesh::{
     LocalMesh, ServeError,
@@ -178,14 +178,16 @@ impl Node {
             },
         );
         let operations = Operations::builder(store.clone(), Queues::default());
-        let mut operations = areas.register(operations.logs(cairn_flow::TABLES))?;
+        let mut operations =
+            areas.register(operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE))?;
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
         }
         let operations = operations.build();
         let resources = Resources::new(operations.clone(), store.clone());
+        let gc = Gc::new(store.clone(), operations.clone());
         mesh.serve(
-            areas.services(&config, &resources, &operations, &store),
+            areas.services(&config, &resources, &operations, &gc, &store),
             areas.extensions(&config),
         )?;
         areas.compute.prepare().await?;
@@ -231,6 +233,9 @@ impl Node {
             tasks.start_once("backup storage monitor", move |stop| {
                 areas.storage.watch(stop)
             });
+        }
+        if config.runs(ServiceName::Operation) {
+            tasks.start_once("garbage collector", move |stop| gc.run(stop));
         }
         let housekeeper = operations.clone();
         tasks.start_once("housekeeping", async move |stop: CancellationToken| {

@@ -1,7 +1,9 @@
 //! Operations as a service: show, query, watch, cancel.
 //!
-//! The operations themselves are kept by `cairn_operation`, their steps by `cairn_flow`; here
-//! they are put on the wire.
+//! The operations themselves are kept by `cairn_operation`, their steps and what they leave by
+//! `cairn_flow`; here they are put on the wire.
+
+mod gc_job;
 
 use cairn_operation::Operations;
 use cairn_proto::{
@@ -17,6 +19,8 @@ use cairn_store::Store;
 use cairn_types::{InvalidUuid, OperationUuid};
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
+
+pub use gc_job::{GcJobApi, register};
 
 /// The operation service of one node.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ mod select;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cairn_flow::gc;
 use cairn_operation::{Builder, Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -217,6 +218,7 @@ impl Handler for Reconnect {
                 take(&mut storage, &learned);
                 storage.stamp(now());
                 tx.update(&storage).await?;
+                gc::wake(tx, BackupStorage::NOUN, &storage.uuid).await?;
                 Ok(storage)
             })
         })

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use cairn_operation::{Committed, Ending, Point, Verdict};
 use cairn_proto::fault::Fault;
 use cairn_store::Tx;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Engine, state::plan};
 use crate::{
     Bag, Direction, FlowError, Outcome, Step,
     flow::Finish,
+    gc::Leaving,
     log::{Append, Entry, Kind, Place},
 };
 
@@ -31,6 +32,15 @@ struct Crossing {
     /// Why the run should not go on.
     interrupted: Option<Fault>,
     finish: Finish,
+}
+
+/// How a commit of [`Engine::insist`] ends the operation.
+pub(super) enum End {
+    /// Not at all.
+    None,
+    Failed(Fault),
+    /// With something left to a job.
+    Left(Fault, Box<Leaving>),
 }
 
 /// What a boundary leads to when the operation goes on.
@@ -163,9 +173,9 @@ impl Engine<'_> {
                 self.at(Point::BeforeIntent, name, Direction::Rollback)
                     .await;
                 entries.extend(intent_to_undo(&self.state.steps[first]));
-                None
+                End::None
             }
-            None => Some(self.state.rolled_back(fault.clone())),
+            None => End::Failed(self.state.rolled_back(fault.clone())),
         };
         let ending = self.insist(entries, Some(fault.clone()), end).await?;
         self.state.turned = Some(fault);
@@ -219,7 +229,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends with what could not be brought to its end, and says so.
+    /// Ends with what could not be brought to its end, and leaves that to a job.
     pub(super) async fn leave(
         &mut self,
         fault: Fault,
@@ -227,11 +237,25 @@ impl Engine<'_> {
         direction: Direction,
     ) -> Result<Arc<Ending>, Fault> {
         let name = self.state.steps[index].name();
-        let reason = self.state.left.as_ref().unwrap_or(&fault);
-        let entry = Entry::failed(name, direction, reason);
-        let end = self.state.left_behind(fault, index, direction);
-        error!(error = end.message, "a flow ends with something left");
-        let ended = self.insist(vec![entry], None, Some(end)).await?;
+        let reason = self.state.left.clone().unwrap_or_else(|| fault.clone());
+        let entry = Entry::failed(name, direction, &reason);
+        if self.cx.attempt() > 0 {
+            // The job is there, and knows what to do when an attempt failed.
+            self.insist(vec![entry], None, End::None).await?;
+            return Err(reason);
+        }
+        let leaving = Leaving {
+            operation: self.cx.uuid(),
+            flow: self.flow.name,
+            steps: self.state.left_steps(index, direction),
+            direction,
+            reason,
+        };
+        let end = self.state.left_behind(fault, &leaving);
+        warn!(error = end.message, "a flow leaves something to a job");
+        let ended = self
+            .insist(vec![entry], None, End::Left(end, Box::new(leaving)))
+            .await?;
         ended.ok_or_else(|| {
             FlowError::Log {
                 operation: self.cx.uuid().to_string(),
@@ -246,7 +270,7 @@ impl Engine<'_> {
         &mut self,
         entries: Vec<Entry>,
         turn: Option<Fault>,
-        end: Option<Fault>,
+        end: End,
     ) -> Result<Option<Arc<Ending>>, Fault> {
         let append = self.state.append(self.cx.uuid(), entries, turn);
         let sequence = append.after();
@@ -257,11 +281,15 @@ impl Engine<'_> {
             let committed = self.cx.commit(move |tx| {
                 let parts = parts.clone();
                 Box::pin(async move {
-                    let (append, end): &(Append, Option<Fault>) = &parts;
+                    let (append, end): &(Append, End) = &parts;
                     append.write(tx).await?;
                     Ok(match end {
-                        Some(fault) => Verdict::Failed(fault.clone()),
-                        None => Verdict::GoOn(()),
+                        End::None => Verdict::GoOn(()),
+                        End::Failed(fault) => Verdict::Failed(fault.clone()),
+                        End::Left(fault, leaving) => {
+                            leaving.write(tx).await?;
+                            Verdict::Failed(fault.clone())
+                        }
                     })
                 })
             });

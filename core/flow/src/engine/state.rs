@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use cairn_proto::fault::Fault;
-use cairn_types::OperationUuid;
+use cairn_types::{ErrorCode, OperationUuid};
 use prost::Message as _;
 
 use crate::{
     Bag, Direction, Step,
     flow::Definition,
+    gc::Leaving,
     log::{Append, Begin, Entry, Kind, Place, Recorded, join_steps},
 };
 
@@ -157,18 +158,29 @@ impl State {
         fault
     }
 
-    /// The fault of a run that ends with something left: which steps, and why.
-    pub(super) fn left_behind(&self, fault: Fault, index: usize, direction: Direction) -> Fault {
+    /// The steps that are left when the one at `index` fails, in the order in which they come.
+    pub(super) fn left_steps(&self, index: usize, direction: Direction) -> String {
         let names: Vec<_> = match direction {
             Direction::Rollback => self.to_undo().map(|i| self.steps[i].name()).collect(),
             Direction::Run => self.steps[index..].iter().map(|s| s.name()).collect(),
         };
-        let what = match direction {
-            Direction::Rollback => "not rolled back",
-            Direction::Run => "not done, and nothing is rolled back any more",
-        };
+        names.join(", ")
+    }
+
+    /// The fault of a run that ends with something left: what, why, and who goes on with it.
+    pub(super) fn left_behind(&self, fault: Fault, leaving: &Leaving) -> Fault {
         let mut fault = self.rolled_back(fault);
-        fault.message = format!("{}; {what}: {}", fault.message, names.join(", "));
+        let what = match leaving.direction {
+            Direction::Rollback => "not rolled back",
+            Direction::Run => {
+                fault.code = ErrorCode::LeftToGc;
+                "not done, and nothing is rolled back any more"
+            }
+        };
+        fault.message = format!(
+            "{}; {what}: {}; gc-job {} goes on with it",
+            fault.message, leaving.steps, leaving.operation
+        );
         if let Some(left) = &self.left {
             fault.causes.push(left.message.clone());
             fault.causes.extend(left.causes.iter().cloned());

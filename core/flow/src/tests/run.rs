@@ -17,7 +17,7 @@ on_both_databases!(
     a_rollback_is_tried_again,
     what_cannot_be_rolled_back_is_named,
     past_the_point_of_no_return_it_goes_forward,
-    past_the_point_of_no_return_the_time_limit_ends_what_fails,
+    past_the_point_of_no_return_what_fails_is_left,
     the_log_goes_with_its_operation,
 );
 
@@ -163,7 +163,9 @@ async fn what_cannot_be_rolled_back_is_named(database: Database) {
     let fault = result.await.unwrap_err();
     assert_eq!(
         fault.message,
-        "record fails in run; not rolled back: prepare, allocate"
+        format!(
+            "record fails in run; not rolled back: prepare, allocate; gc-job {uuid} goes on with it"
+        )
     );
     assert_eq!(fault.causes, ["prepare fails in rollback"]);
     assert_eq!(fault.rolled_back, ["record", "attach"]);
@@ -179,7 +181,7 @@ async fn past_the_point_of_no_return_it_goes_forward(database: Database) {
         ..Shape::default()
     };
     let world = World::with(database, shape, Some(hold.clone())).await;
-    world.outside.fail("attach", Direction::Run, 5);
+    world.outside.fail("attach", Direction::Run, 2);
     let (uuid, result) = world.call().await;
     hold.reached().await;
     world.operations.cancel(uuid).await.unwrap();
@@ -189,24 +191,25 @@ async fn past_the_point_of_no_return_it_goes_forward(database: Database) {
     // Each attempt makes calls of its own.
     let task = TaskUuid::of_step(uuid, "attach", "run");
     let keys = world.outside.keys.lock().unwrap().clone();
-    assert!(keys.contains(&task.to_string()) && keys.contains(&format!("{task}/5")));
+    assert!(keys.contains(&task.to_string()) && keys.contains(&format!("{task}/2")));
 }
 
-async fn past_the_point_of_no_return_the_time_limit_ends_what_fails(database: Database) {
+async fn past_the_point_of_no_return_what_fails_is_left(database: Database) {
     let shape = Shape {
         forward_after: Some("prepare"),
-        limit: Duration::from_millis(400),
         ..Shape::default()
     };
     let world = World::with(database, shape, None).await;
-    world.outside.fail("attach", Direction::Run, u32::MAX);
-    let fault = world.result().await.unwrap_err();
-    assert!(
-        fault
-            .message
-            .ends_with("not done, and nothing is rolled back any more: attach, record"),
-        "{}",
-        fault.message
+    world.outside.fail("attach", Direction::Run, 3);
+    let (uuid, result) = world.call().await;
+    let fault = result.await.unwrap_err();
+    assert_eq!(fault.code, ErrorCode::LeftToGc);
+    assert_eq!(
+        fault.message,
+        format!(
+            "attach fails in run; not done, and nothing is rolled back any more: attach, record; \
+             gc-job {uuid} goes on with it"
+        )
     );
     assert!(fault.rolled_back.is_empty());
 }

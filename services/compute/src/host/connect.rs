@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cairn_agent::Head;
 use cairn_agent_protocol::{Connect, HostFacts};
+use cairn_flow::gc;
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -87,6 +88,7 @@ impl Handler for Reconnect {
                 let (uuid, facts) = (Arc::clone(&uuid), facts.clone());
                 Box::pin(async move {
                     vm_instance::host_connected(tx, &uuid, &facts.running_vms, asked).await?;
+                    gc::wake(tx, Host::NOUN, &uuid).await?;
                     connected(tx, &uuid, facts).await
                 })
             })

@@ -1,5 +1,6 @@
 //! Destroying: the virtual machine, its nics and its root volume go. Once begun it only goes
-//! forward: what fails is tried again until it is gone.
+//! forward: what fails, since its host is away for instance, is left to a job that tries it again
+//! until it is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +10,12 @@ use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
     compute::v1alpha1::{
-        DeleteVmInstanceRequest, DeleteVmInstanceResponse, Host, HostStatus, VmInstance,
-        VmInstanceState as State,
+        DeleteVmInstanceRequest, DeleteVmInstanceResponse, VmInstance, VmInstanceState as State,
     },
     crud::Keyed as _,
     fault::Fault,
     meta::Resource as _,
 };
-use cairn_types::ErrorCode;
 
 use super::{
     Vms, capacity, checked,
@@ -110,18 +109,6 @@ impl Step for EnterDestroying {
             Box::pin(async move {
                 let before = state::load(tx, &uuid).await?;
                 state::enter(tx, &mut before.clone(), State::Destroying).await?;
-                let host = before.host_uuid.clone().unwrap_or_default();
-                let host = tx.get::<Host>(&host).await?;
-                // Past this step there is no way back, so the host must be there to do it.
-                if let Some(host) = host.filter(|host| host.status() != HostStatus::Connected) {
-                    let message = format!(
-                        "host {} is {:?}; what virtual machine {uuid} has there cannot be removed",
-                        host.uuid,
-                        host.status(),
-                    );
-                    let fault = Fault::new(ErrorCode::WrongState, message);
-                    return Err(fault.on(VmInstance::NOUN, &uuid));
-                }
                 Ok(Bag::of(&before))
             })
         }))

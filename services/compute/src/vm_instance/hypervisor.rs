@@ -7,11 +7,13 @@ use cairn_agent::stored_uuid;
 use cairn_agent_protocol::{DestroyVm, NicSpec, RebootVm, StartVm, StopVm};
 use cairn_flow::{Outcome, Step, StepContext};
 use cairn_proto::{
-    compute::v1alpha1::{StopVmInstanceRequest, VmInstance},
+    compute::v1alpha1::{Host, StopVmInstanceRequest, VmInstance},
     fault::Fault,
+    meta::Resource as _,
     network::internal::v1alpha1::ListNicsResponse,
     storage::v1alpha1::Volume,
 };
+use cairn_types::ErrorCode;
 
 use super::{
     Vms,
@@ -159,6 +161,17 @@ impl Step for DestroyOnHypervisor {
         let command = DestroyVm {
             vm: stored_uuid(&vm.uuid)?,
         };
+        let host = vm.host_uuid.as_deref().unwrap_or_default();
+        match self.0.hosts.find(host).await? {
+            // What a host had that is not there any more is gone with it.
+            None => return Ok(Outcome::none()),
+            Some((_, true)) => {}
+            Some((_, false)) => {
+                let message = format!("host {host} is not connected");
+                let fault = Fault::new(ErrorCode::AgentUnreachable, message);
+                return Err(fault.on(Host::NOUN, host));
+            }
+        }
         let destroyed = self.0.command(cx, &vm, TIME_LIMIT, &command).await?;
         Ok(Outcome::none().then(|| destroyed.committed()))
     }

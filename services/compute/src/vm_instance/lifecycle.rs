@@ -199,7 +199,10 @@ impl<Q: Keyed + Name> Step for Enter<Q> {
         Ok(Outcome::rows(move |tx| {
             let uuid = vm.uuid.clone();
             Box::pin(async move {
-                let mut vm = state::load(tx, &uuid).await?;
+                // A job may come to this after somebody else destroyed it.
+                let Some(mut vm) = tx.get::<VmInstance>(&uuid).await? else {
+                    return Ok(Bag::new());
+                };
                 state::enter(tx, &mut vm, back_to).await?;
                 if reserves {
                     capacity::release(tx, &vm).await?;

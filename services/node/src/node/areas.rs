@@ -5,13 +5,16 @@ use std::{sync::Arc, time::Duration};
 use cairn_agent::Agents;
 use cairn_cascade_service::Cascades;
 use cairn_compute_service::{Compute, Watch};
-use cairn_flow::FlowError;
+use cairn_flow::{FlowError, Gc};
 use cairn_mesh::{Extension, LocalMesh};
 use cairn_network_service::Network;
 use cairn_operation::{Builder, Operations};
-use cairn_operation_service::OperationApi;
+use cairn_operation_service::{GcJobApi, OperationApi};
 use cairn_proto::{
-    call::Dispatch, operation::v1alpha1::OperationDispatch, query::v1alpha1::QueryDispatch,
+    call::Dispatch,
+    operation::v1alpha1::{GcJobDispatch, OperationDispatch},
+    query::v1alpha1::QueryDispatch,
+    serve::Standard,
 };
 use cairn_query_service::QueryApi;
 use cairn_resource::Resources;
@@ -99,6 +102,7 @@ impl Areas {
     pub(super) fn register(&self, operations: Builder) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations)?;
         let operations = self.storage.register(self.network.register(operations))?;
+        let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
 
@@ -108,6 +112,7 @@ impl Areas {
         config: &Config,
         resources: &Resources,
         operations: &Operations,
+        gc: &Gc,
         store: &Store,
     ) -> Vec<Arc<dyn Dispatch>> {
         let mut services = Vec::new();
@@ -126,6 +131,8 @@ impl Areas {
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());
             services.push(Arc::new(OperationDispatch(Arc::new(api))) as Arc<dyn Dispatch>);
+            let api = GcJobApi::new(gc.clone(), resources.clone());
+            services.push(Arc::new(GcJobDispatch(Arc::new(Standard(api)))));
         }
         if config.runs(ServiceName::Query) {
             let api = QueryApi::new(store.clone());

@@ -1,5 +1,6 @@
 //! Connecting: what the server is known by, whether the cloud can write there, what is left.
 
+use cairn_flow::gc;
 use cairn_proto::{
     fault::Fault,
     meta::Resource,
@@ -70,6 +71,9 @@ impl Area {
                 }
                 if storage != before {
                     tx.update(&storage).await?;
+                }
+                if storage.status != before.status && found.is_some() {
+                    gc::wake(tx, BackupStorage::NOUN, &storage.uuid).await?;
                 }
                 Ok::<_, Fault>(())
             })

@@ -12,6 +12,7 @@ mod crash;
 mod database;
 mod dhcp;
 mod failures;
+mod gc;
 mod hosts;
 mod image_crash;
 mod images;

@@ -171,8 +171,6 @@ async fn a_lost_host_leaves_its_virtual_machines_unknown_until_it_is_back() {
     cloud.stop_agents().await;
     let read = async || state(&vms, &vm.uuid).await;
     wait_until("unknown", read, |state| *state == State::Unknown, limit).await;
-    let refused = destroy(&vms, &vm.uuid).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::WrongState, "{refused:?}");
     cloud.start_agents().await;
     wait_until("running", read, |state| *state == State::Running, limit).await;
     cloud.assert_books(&ready, 1).await;
