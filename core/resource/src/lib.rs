@@ -23,6 +23,7 @@
 
 mod create;
 mod delete;
+mod policy;
 mod serve;
 mod update;
 
@@ -35,6 +36,7 @@ use prost_types::Timestamp;
 
 pub use create::{Creating, Creation};
 pub use delete::{Deleting, Removal, in_use};
+pub use policy::DeletionPolicy;
 pub use serve::Resources;
 pub use update::{Change, Updating};
 

@@ -59,6 +59,7 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
         callback_addresses,
         token,
         watch,
+        ..
     } = needs;
     let (say, heard) = mpsc::channel(HEARD);
     let networks = NetworkInternalClient::new(mesh.clone());

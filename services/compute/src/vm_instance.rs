@@ -10,6 +10,7 @@ mod create;
 mod destroy;
 mod detach_nic;
 mod devices;
+mod expunge;
 mod hypervisor;
 mod instantiation;
 mod lifecycle;
@@ -39,10 +40,11 @@ use cairn_proto::{
         v1alpha1::{PrimaryStorageAttachmentClient, VolumeClient},
     },
 };
-use cairn_resource::Updating;
+use cairn_resource::{DeletionPolicy, Updating};
 use cairn_types::{ErrorCode, HostUuid};
 
 pub(crate) use capacity::count_on_host;
+pub(crate) use expunge::expunge_due;
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
@@ -54,10 +56,17 @@ pub(crate) struct Vms {
     pub(crate) volumes: VolumeClient,
     pub(crate) attachments: PrimaryStorageAttachmentClient,
     pub(crate) instantiation: VmInstantiationExtensions,
+    /// What a delete does.
+    pub(crate) policy: DeletionPolicy,
 }
 
 impl Vms {
-    pub(crate) fn new(mesh: &Mesh, agents: Agents, token: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        mesh: &Mesh,
+        agents: Agents,
+        token: u64,
+        policy: DeletionPolicy,
+    ) -> Arc<Self> {
         Arc::new(Self {
             hosts: Hosts::new(mesh.clone(), agents, token),
             networks: NetworkInternalClient::new(mesh.clone()),
@@ -65,6 +74,7 @@ impl Vms {
             volumes: VolumeClient::new(mesh.clone()),
             attachments: PrimaryStorageAttachmentClient::new(mesh.clone()),
             instantiation: VmInstantiationExtensions::new(mesh.clone()),
+            policy,
         })
     }
 }
@@ -79,7 +89,9 @@ pub(crate) fn register(operations: Builder, vms: &Arc<Vms>) -> Result<Builder, F
         .register(lifecycle::start(vms)?)
         .register(lifecycle::stop(vms)?)
         .register(lifecycle::reboot(vms)?)
-        .register(destroy::Destroy::new(vms)?)
+        .register(destroy::Delete::new(vms)?)
+        .register(destroy::Recover)
+        .register(destroy::Expunge::new(vms)?)
         .register(detach_nic::DetachNic::new(vms)?)
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
 }

@@ -1,6 +1,7 @@
 //! The configuration file of a node: every setting, its default and its limits.
 
 mod database;
+mod deletion;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,6 +9,7 @@ use cairn_boot::{Check, Problems, Spanned, telemetry::TelemetryConfig};
 use serde::Deserialize;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
+pub use deletion::{DeletionConfig, PolicyName};
 
 /// A node's configuration. Only the data directory must be given.
 #[derive(Debug, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Config {
     /// How hosts are watched.
     #[serde(default)]
     pub hosts: HostsConfig,
+    /// What a delete does to what can be kept.
+    #[serde(default)]
+    pub deletion: DeletionConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -129,6 +134,7 @@ impl Config {
             public: PublicConfig::default(),
             callback: CallbackConfig::default(),
             hosts: HostsConfig::default(),
+            deletion: DeletionConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown_limit_secs: shutdown_limit_secs(),
         }
@@ -198,6 +204,7 @@ impl Check for Config {
         if !(1..=600).contains(self.shutdown_limit_secs.get_ref()) {
             problems.at(&self.shutdown_limit_secs, "is out of range", "use 1 to 600");
         }
+        self.deletion.check(problems);
         self.telemetry.check(problems);
     }
 }
@@ -225,7 +232,8 @@ mod tests {
     fn every_mistake_is_told_with_its_place_and_the_remedy() {
         let text = "data_directory = 'data'\nservices = ['compute', 'computer']\n\
                     shutdown_limit_secs = 0\n\n[callback]\nlisten = '0.0.0.0:7072'\n\n\
-                    [hosts]\nping_failures = 0\nping_intervall_ms = 5\n";
+                    [hosts]\nping_failures = 0\nping_intervall_ms = 5\n\
+                    [deletion]\nvm_instance_kept_secs = 0\nexpunge_interval_secs = 0\n";
         let error = parse::<Config>(text, "node.toml").unwrap_err().to_string();
         for part in [
             "node.toml:1:18: `data_directory`: is a relative path; use an absolute one",
@@ -234,6 +242,8 @@ mod tests {
             "`callback.addresses`: is empty",
             "node.toml:9:17: `hosts.ping_failures`: is 0; use 1 or more",
             "node.toml:10:",
+            "`deletion.vm_instance_kept_secs`: is 0; use 1 or more, or the policy direct",
+            "`deletion.expunge_interval_secs`: is out of range; use 1 to 86400",
             "ping_interval_ms",
         ] {
             assert!(error.contains(part), "{part} is not in:\n{error}");

@@ -8,6 +8,7 @@ mod config;
 mod node;
 
 pub use config::{
-    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, HostsConfig, PublicConfig, ServiceName,
+    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, DeletionConfig, HostsConfig, PolicyName,
+    PublicConfig, ServiceName,
 };
 pub use node::{Additions, Node, NodeError};

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod create;
 mod delete;
 mod digest;
+mod expunge;
 mod format;
 mod source;
 mod upload;
@@ -40,7 +41,9 @@ pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Result<Builder,
         .register(create::Create::new(area)?)
         .register(upload::Complete::new(area)?)
         .register(Updating::<UpdateImageRequest>::plain())
-        .register(delete::Delete::new(area)?))
+        .register(delete::Delete::new(area)?)
+        .register(delete::Recover)
+        .register(delete::Expunge::new(area)?))
 }
 
 /// The file of an image, once it is whole.

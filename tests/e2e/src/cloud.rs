@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::Spanned;
-use cairn_node::{Config, DatabaseUrl, Node, ServiceName};
+use cairn_node::{Config, DatabaseUrl, Node, PolicyName, ServiceName};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -37,6 +37,8 @@ pub struct Cloud {
     pub services: Option<Vec<ServiceName>>,
     /// The pause between the node's rounds of pings, in milliseconds.
     pub ping_interval_ms: u64,
+    /// What a delete does to what can be kept, and for how many seconds it is kept.
+    pub deletion: (PolicyName, u64),
     // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
     postgres: Option<PostgresServer>,
@@ -182,6 +184,7 @@ impl Cloud {
             sftp: SftpServer::start().await,
             services: None,
             ping_interval_ms: 50,
+            deletion: (PolicyName::Direct, 1),
             node: None,
             postgres,
             directory,
@@ -203,6 +206,12 @@ impl Cloud {
             .clone()
             .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
+        let (policy, kept_secs) = self.deletion;
+        let deletion = &mut config.deletion;
+        (deletion.vm_instance, deletion.image) = (policy, policy);
+        *deletion.vm_instance_kept_secs.get_mut() = kept_secs;
+        *deletion.image_kept_secs.get_mut() = kept_secs;
+        *deletion.expunge_interval_secs.get_mut() = 1;
         let url = self.postgres.as_ref().map(PostgresServer::url);
         config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config

@@ -51,7 +51,8 @@ pub(super) async fn release(tx: &mut Tx, vm: &VmInstance) -> Result<(), Fault> {
 
 /// How many virtual machines are on a host that are not stopped.
 pub(crate) async fn count_on_host(tx: &mut Tx, host: &str) -> Result<i64, Fault> {
-    let sql = "SELECT COUNT(*) FROM vm_instance WHERE host_uuid = ? AND state <> 'Stopped'";
+    let sql = "SELECT COUNT(*) FROM vm_instance WHERE host_uuid = ? \
+               AND state NOT IN ('Stopped', 'Destroyed')";
     let rows = tx.rows(sql, vec![host.into()]).await?;
     Ok(rows.first().map_or(Ok(0), |row| row.int(0))?)
 }

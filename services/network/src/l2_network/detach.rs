@@ -155,16 +155,20 @@ async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<L2Network, Fau
 impl Area {
     /// No virtual machine with a nic on the network runs in the cluster, by what their service says.
     async fn unused(&self, network: &str, cluster: &str) -> Result<(), Fault> {
-        let condition = |field: &str, operator: Operator, value: &str| Condition {
+        let condition = |field: &str, operator: Operator, values: &[&str]| Condition {
             field: field.to_owned(),
             operator: operator.into(),
-            values: vec![value.to_owned()],
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
         };
         let query = Query {
             conditions: vec![
-                condition("host.cluster_uuid", Operator::Eq, cluster),
-                condition("vm_nics.l3_network.l2_network_uuid", Operator::Eq, network),
-                condition("state", Operator::Ne, "Stopped"),
+                condition("host.cluster_uuid", Operator::Eq, &[cluster]),
+                condition(
+                    "vm_nics.l3_network.l2_network_uuid",
+                    Operator::Eq,
+                    &[network],
+                ),
+                condition("state", Operator::NotIn, &["Stopped", "Destroyed"]),
             ],
             count: true,
             ..Query::default()

@@ -77,6 +77,8 @@ impl Areas {
                     failures: *config.hosts.ping_failures.get_ref(),
                     ..Watch::default()
                 },
+                deletion: config.deletion.of_vm_instances(),
+                expunge_interval: config.deletion.expunge_interval(),
             }),
             network: Network::new(cairn_network_service::Needs {
                 store: store(),
@@ -92,6 +94,8 @@ impl Areas {
                 ssh_key: parts.ssh_key.clone(),
                 private: config.data_directory.get_ref().clone(),
                 watch: BACKUP_STORAGES,
+                deletion: config.deletion.of_images(),
+                expunge_interval: config.deletion.expunge_interval(),
             }),
             cascades: Cascades::new(store(), mesh()),
         }

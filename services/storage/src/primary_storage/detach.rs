@@ -77,16 +77,16 @@ impl Detach {
     /// No virtual machine with a volume on the storage runs in the cluster, by what their service
     /// says.
     async fn unused(&self, storage: &str, cluster: &str) -> Result<(), Fault> {
-        let condition = |field: &str, operator: Operator, value: &str| Condition {
+        let condition = |field: &str, operator: Operator, values: &[&str]| Condition {
             field: field.to_owned(),
             operator: operator.into(),
-            values: vec![value.to_owned()],
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
         };
         let query = Query {
             conditions: vec![
-                condition("host.cluster_uuid", Operator::Eq, cluster),
-                condition("volumes.primary_storage_uuid", Operator::Eq, storage),
-                condition("state", Operator::Ne, "Stopped"),
+                condition("host.cluster_uuid", Operator::Eq, &[cluster]),
+                condition("volumes.primary_storage_uuid", Operator::Eq, &[storage]),
+                condition("state", Operator::NotIn, &["Stopped", "Destroyed"]),
             ],
             count: true,
             ..Query::default()

@@ -34,6 +34,8 @@ use cairn_types::ErrorCode;
 use futures::stream::BoxStream;
 use tonic::Status;
 
+use crate::cli::cairn;
+
 const LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = env!("CARGO_BIN_EXE_held-node");
 
@@ -377,4 +379,26 @@ async fn stopping_and_detaching_survive_kill() {
         }
         node.kill().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_cascades_whatever_can() {
+    let (cloud, _, made) = one(1).await;
+    let shown = cairn(
+        &cloud,
+        "l2-network detach-from-cluster it --cluster cluster --plan",
+    )
+    .await;
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for part in ["l2-network-attachment it", "  vm-instance vm-0", "(stop)"] {
+        assert!(shown.out.contains(part), "{part} is not in\n{}", shown.out);
+    }
+    let line = "host enter-maintenance host-0 --cascade --enforce";
+    let entered = cairn(&cloud, line).await;
+    assert_eq!(entered.code, 0, "{}", entered.err);
+    assert_eq!(entered.out, "done; stopped: 1 vm-instance\n");
+    let stopped = vm(&cloud, &made.uuid).await.state();
+    assert_eq!(stopped, VmInstanceState::Stopped);
+    let left = cairn(&cloud, "host leave-maintenance host-0").await;
+    assert_eq!(left.code, 0, "{}", left.err);
 }

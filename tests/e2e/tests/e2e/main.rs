@@ -10,6 +10,7 @@ mod connection;
 mod console;
 mod crash;
 mod database;
+mod deletion;
 mod dhcp;
 mod failures;
 mod gc;
