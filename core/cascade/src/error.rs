@@ -26,8 +26,8 @@ pub enum CascadeError {
         /// Its uuid.
         uuid: String,
     },
-    /// Its service cannot be asked to delete a resource.
-    #[error("{noun} {uuid} cannot be deleted by `{method}`: {problem}")]
+    /// Its service cannot be asked to do something to a resource.
+    #[error("`{method}` cannot be done to {noun} {uuid}: {problem}")]
     NoRequest {
         /// Its noun.
         noun: String,
@@ -36,6 +36,16 @@ pub enum CascadeError {
         /// The rpc.
         method: String,
         /// What is in the way.
+        problem: String,
+    },
+    /// What its proto says of those that need it leads nowhere.
+    #[error("{noun} has dependents by the path `{path}`: {problem}")]
+    Dependents {
+        /// The noun of what is needed.
+        noun: String,
+        /// The path.
+        path: String,
+        /// What is wrong with it.
         problem: String,
     },
     /// The database failed.
@@ -49,7 +59,7 @@ impl Coded for CascadeError {
             Self::NoType(_) => ErrorCode::InvalidArgument,
             Self::NoResource { .. } => ErrorCode::NotFound,
             Self::Undeletable { .. } => ErrorCode::WrongState,
-            Self::NoRequest { .. } => ErrorCode::Internal,
+            Self::NoRequest { .. } | Self::Dependents { .. } => ErrorCode::Internal,
             Self::Store(cause) => cause.code(),
         }
     }

@@ -1,4 +1,4 @@
-//! What has to go with a resource: the references of rows, followed from wave to wave.
+//! What has to be done with a resource: the references of rows, followed from wave to wave.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -6,28 +6,32 @@ use std::{
     sync::Arc,
 };
 
-use cairn_proto::meta::{Catalog, Deletion, Field, OnDelete, ResourceType};
-use cairn_store::{Row, StoreError, Tx, Value};
+use cairn_proto::{
+    cascade::v1alpha1::CascadeAction,
+    meta::{Catalog, Deletion, Field, OnDelete, Operation, ResourceType},
+};
+use cairn_store::Tx;
 
-use crate::CascadeError;
+use crate::{
+    CascadeError,
+    read::{self, Read},
+};
 
-/// How many resources one statement asks about.
-const AT_ONCE: usize = 500;
-
-/// A resource that goes.
+/// A resource that something becomes of.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) resource: Arc<ResourceType>,
     pub(crate) uuid: String,
     pub(crate) name: String,
+    pub(crate) action: CascadeAction,
 }
 
-/// A reference among resources that go.
+/// Why something becomes of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Edge {
-    /// What is referred to.
+    /// The one because of which; it is done after.
     pub(crate) parent: usize,
-    /// What refers.
+    /// The one that something becomes of.
     pub(crate) child: usize,
     pub(crate) on_delete: OnDelete,
 }
@@ -41,79 +45,109 @@ pub(crate) struct Blocker {
     pub(crate) refers_to: usize,
 }
 
-/// All that has to go with a resource, which is the first node.
+/// All that has to be done with what is done to a resource, which is the first node.
 #[derive(Debug)]
 pub struct Found {
+    pub(crate) operation: Operation,
     pub(crate) nodes: Vec<Node>,
     /// Each once.
     pub(crate) edges: Vec<Edge>,
     pub(crate) blockers: Vec<Blocker>,
 }
 
-impl Found {
-    /// Everything can be deleted: by itself, or with what it is a part of.
-    fn check_deletions(&self, catalog: &Catalog) -> Result<(), CascadeError> {
-        let parts = self
-            .edges
-            .iter()
-            .filter(|edge| edge.on_delete == OnDelete::Part);
-        let parts: HashSet<_> = parts.map(|edge| edge.child).collect();
-        let mut known: HashMap<&str, bool> = HashMap::new();
-        for (place, node) in self.nodes.iter().enumerate() {
-            let deleted = known
-                .entry(&node.resource.name)
-                .or_insert_with(|| !matches!(catalog.deletion(&node.resource), Deletion::Never));
-            if !*deleted && !parts.contains(&place) {
-                return Err(CascadeError::Undeletable {
-                    noun: node.resource.name.clone(),
-                    uuid: node.uuid.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Finds what has to go with a resource. In a transaction, also where nothing is written in it: of
-/// rows that were read at different times, some would have lost what they are a part of.
+/// Finds what has to be done with a resource that is deleted. In a transaction, also where nothing
+/// is written in it: of rows that were read at different times, some would have lost what they are
+/// a part of.
 ///
 /// # Errors
 /// [`CascadeError::NoType`] and [`CascadeError::NoResource`] if there is no such thing, or what the
 /// database says.
 pub async fn find(tx: &mut Tx, noun: &str, uuid: &str) -> Result<Found, CascadeError> {
+    let resource = tx.catalog().resource(noun);
+    let operation = resource.map(|resource| tx.catalog().delete(resource));
+    let operation = operation.ok_or_else(|| CascadeError::NoType(noun.to_owned()))?;
+    find_for(tx, &operation, noun, uuid).await
+}
+
+/// Finds what has to be done with a resource to which something is done; see [`find`].
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_for(
+    tx: &mut Tx,
+    operation: &Operation,
+    noun: &str,
+    uuid: &str,
+) -> Result<Found, CascadeError> {
     let known = tx.has_table(noun);
     let resource = tx.catalog().resource(noun).filter(|_| known);
     let resource = Arc::clone(resource.ok_or_else(|| CascadeError::NoType(noun.to_owned()))?);
     let mut finder = Finder {
         catalog: Arc::clone(tx.catalog()),
         tx,
+        operation,
         nodes: Vec::new(),
+        wishes: Vec::new(),
         places: HashMap::new(),
         edges: Vec::new(),
         wave: Vec::new(),
         kept: Vec::new(),
     };
-    // The wholes that it is a part of stay: it is what was asked for.
-    finder.load(&resource, &[(uuid.to_owned(), None)]).await?;
-    if finder.nodes.is_empty() {
+    let uuids = [uuid.to_owned()];
+    let Some(row) = read::by_uuid(finder.tx, &resource, &uuids).await?.pop() else {
         return Err(CascadeError::NoResource {
             noun: noun.to_owned(),
             uuid: uuid.to_owned(),
         });
+    };
+    // The wholes that it is a part of stay: it is what was asked for.
+    let wish = match operation {
+        Operation::Delete { .. } => Wish::Delete,
+        Operation::Other { .. } => Wish::Clear,
+    };
+    let (root, _) = finder.add(&resource, row.uuid, row.name, wish);
+    if wish == Wish::Clear {
+        finder.wave.push(root);
     }
     finder.run().await
 }
 
-/// A resource that is to be deleted, and the one because of which.
-type Wanted = (String, Option<usize>);
+/// What is to become of a resource, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    Clear,
+    Detach,
+    Stop,
+    /// It goes with what it is a part of.
+    Part,
+    Delete,
+}
+
+impl Wish {
+    /// Whether the resource is gone then.
+    fn goes(self) -> bool {
+        matches!(self, Self::Detach | Self::Part | Self::Delete)
+    }
+}
+
+/// A resource of which only the uuid is known, what is to become of it, and because of which node.
+struct Wanted {
+    resource: Arc<ResourceType>,
+    uuid: String,
+    wish: Wish,
+    parent: usize,
+}
 
 struct Finder<'r> {
     catalog: Arc<Catalog>,
     tx: &'r mut Tx,
+    operation: &'r Operation,
     nodes: Vec<Node>,
-    places: HashMap<(String, String), usize>,
+    wishes: Vec<Wish>,
+    /// By noun and uuid.
+    places: HashMap<String, HashMap<String, usize>>,
     edges: Vec<Edge>,
-    /// Nodes whose referrers have not been looked for.
+    /// Nodes that are to go, whose referrers have not been looked for.
     wave: Vec<usize>,
     /// Resources that refer to a node by a reference that does not take them with it.
     kept: Vec<Blocker>,
@@ -129,27 +163,45 @@ impl Finder<'_> {
             }
             for (noun, nodes) in by_noun {
                 self.referrers(&noun, &nodes).await?;
-            }
-        }
-        let mut blockers = Vec::new();
-        for kept in self.kept {
-            match self
-                .places
-                .get(&(kept.resource.name.clone(), kept.uuid.clone()))
-            {
-                // It goes for another reason: all that is left of the reference is an order.
-                Some(child) => self.edges.push(Edge {
-                    parent: kept.refers_to,
-                    child: *child,
-                    on_delete: OnDelete::Refuse,
-                }),
-                None => blockers.push(kept),
+                self.dependents(&noun, &nodes).await?;
             }
         }
         let mut seen = HashSet::with_capacity(self.edges.len());
         self.edges
             .retain(|edge| edge.parent != edge.child && seen.insert(*edge));
+        let mut parts = vec![false; self.nodes.len()];
+        for edge in self.edges.iter().filter(|e| e.on_delete == OnDelete::Part) {
+            parts[edge.child] = true;
+        }
+        for (place, node) in self.nodes.iter_mut().enumerate() {
+            node.action = match (self.wishes[place], self.operation) {
+                (_, Operation::Other { .. }) if place == 0 => CascadeAction::Operate,
+                _ if parts[place] => CascadeAction::Part,
+                (Wish::Part | Wish::Delete, _) => CascadeAction::Delete,
+                (Wish::Stop, _) => CascadeAction::Stop,
+                (Wish::Detach, _) => CascadeAction::Detach,
+                (Wish::Clear, _) => CascadeAction::Clear,
+            };
+        }
+        let mut blockers = Vec::new();
+        for kept in mem::take(&mut self.kept) {
+            match self.place(&kept.resource.name, &kept.uuid) {
+                // It goes for another reason: all that is left of the reference is an order.
+                Some(child) if goes(self.nodes[child].action) => {
+                    let edge = Edge {
+                        parent: kept.refers_to,
+                        child,
+                        on_delete: OnDelete::Refuse,
+                    };
+                    if edge.parent != child && seen.insert(edge) {
+                        self.edges.push(edge);
+                    }
+                }
+                _ => blockers.push(kept),
+            }
+        }
         let found = Found {
+            operation: self.operation.clone(),
             nodes: self.nodes,
             edges: self.edges,
             blockers,
@@ -162,168 +214,263 @@ impl Finder<'_> {
     async fn referrers(&mut self, noun: &str, nodes: &[usize]) -> Result<(), CascadeError> {
         let catalog = Arc::clone(&self.catalog);
         for (resource, field) in catalog.referrers(noun) {
+            let Some(reaction) = self.reaction(nodes, field) else {
+                continue;
+            };
             if !self.tx.has_table(&resource.name) {
                 continue;
             }
-            for nodes in nodes.chunks(AT_ONCE) {
-                let uuids: HashMap<_, _> = nodes
-                    .iter()
-                    .map(|node| (self.nodes[*node].uuid.clone(), *node))
-                    .collect();
-                let values = uuids
-                    .keys()
-                    .map(|uuid| Value::from(uuid.as_str()))
-                    .collect();
-                let rows = self.select(resource, field, values).await?;
-                let mut wholes = Vec::new();
+            for nodes in nodes.chunks(read::AT_ONCE) {
+                let uuids = nodes.iter().map(|node| self.nodes[*node].uuid.clone());
+                let uuids: Vec<_> = uuids.collect();
+                let rows = read::by_field(self.tx, resource, field, &uuids).await?;
+                let mut wanted = Vec::new();
                 for row in rows {
-                    let (uuid, name, named) = (row.text(0)?, row.text(1)?, row.opt_text(2)?);
-                    let Some(&parent) = named.and_then(|named| uuids.get(&named)) else {
-                        continue;
-                    };
-                    if field.on_delete == OnDelete::Refuse {
-                        self.kept.push(Blocker {
-                            resource: Arc::clone(resource),
-                            uuid,
-                            name,
-                            refers_to: parent,
-                        });
-                        continue;
-                    }
-                    let child = self.add(resource, uuid, name);
-                    self.edges.push(Edge {
-                        parent,
-                        child,
-                        on_delete: field.on_delete,
-                    });
-                    if field.on_delete == OnDelete::Delete {
-                        wholes.extend(wholes_of(&catalog, resource, &row, parent)?);
+                    let parent = row.named.as_ref().and_then(|named| self.place(noun, named));
+                    if let Some(parent) = parent {
+                        self.react(resource, row, parent, reaction, &mut wanted);
                     }
                 }
-                self.load_all(wholes).await?;
+                self.load(wanted).await?;
             }
         }
         Ok(())
     }
 
-    /// The rows of a type that have one of these values in a field: uuid, name, the field, and the
-    /// fields by which they are parts of others.
-    async fn select(
-        &mut self,
-        resource: &ResourceType,
-        field: &Field,
-        values: Vec<Value>,
-    ) -> Result<Vec<Row>, StoreError> {
-        let part_of: String = part_of(resource)
-            .map(|field| format!(", \"{}\"", field.name))
-            .collect();
-        let marks = vec!["?"; values.len()].join(", ");
-        let sql = format!(
-            "SELECT uuid, name, \"{field}\"{part_of} FROM \"{table}\" \
-             WHERE \"{field}\" IN ({marks}) ORDER BY uuid",
-            field = field.name,
-            table = resource.table,
-        );
-        self.tx.rows(&sql, values).await
+    /// What becomes of those that refer to these nodes by a field. All of them go, or there is one
+    /// that stays: the first of all.
+    fn reaction(&self, nodes: &[usize], field: &Field) -> Option<OnDelete> {
+        match self.operation {
+            Operation::Other { word, .. } if nodes.contains(&0) => {
+                let mut on = field.on.iter();
+                on.find(|(on, _)| on == word).map(|(_, action)| *action)
+            }
+            _ => Some(field.on_delete),
+        }
     }
 
-    /// Adds those that are to be deleted, and of which only the uuid is known. What is not there
-    /// any more is left out.
-    async fn load_all(
-        &mut self,
-        mut wanted: Vec<(Arc<ResourceType>, Wanted)>,
-    ) -> Result<(), CascadeError> {
-        while !wanted.is_empty() {
-            let mut by_noun: BTreeMap<String, (Arc<ResourceType>, Vec<Wanted>)> = BTreeMap::new();
-            for (resource, wanted) in mem::take(&mut wanted) {
-                let entry = by_noun.entry(resource.name.clone());
-                entry
-                    .or_insert_with(|| (resource, Vec::new()))
-                    .1
-                    .push(wanted);
-            }
-            for (resource, uuids) in by_noun.into_values() {
-                wanted.extend(self.load(&resource, &uuids).await?);
+    /// Finds those that need nodes of one type, though they do not refer to them.
+    async fn dependents(&mut self, noun: &str, nodes: &[usize]) -> Result<(), CascadeError> {
+        let catalog = Arc::clone(&self.catalog);
+        let Some(needed) = catalog.resource(noun) else {
+            return Ok(());
+        };
+        for dependents in &needed.dependents {
+            let resource = catalog.resource(&dependents.noun);
+            let Some(resource) = resource.filter(|_| self.tx.has_table(&dependents.noun)) else {
+                continue;
+            };
+            for parent in nodes.iter().copied() {
+                if !self.is_going(parent) {
+                    continue;
+                }
+                let uuid = self.nodes[parent].uuid.clone();
+                let rows = read::dependents(self.tx, needed, &uuid, resource, dependents).await?;
+                let mut wanted = Vec::new();
+                for row in rows {
+                    // It refers to nothing that goes: one that is stopped is not concerned.
+                    if dependents.action == OnDelete::Delete || !row.is_stopped {
+                        self.react(resource, row, parent, dependents.action, &mut wanted);
+                    }
+                }
+                self.load(wanted).await?;
             }
         }
         Ok(())
     }
 
-    /// Adds resources of one type; returns the wholes that they are parts of.
-    async fn load(
+    /// Takes up what becomes of a row because of `parent`; `wanted` gets the wholes of which
+    /// something becomes, too.
+    fn react(
         &mut self,
         resource: &Arc<ResourceType>,
-        wanted: &[Wanted],
-    ) -> Result<Vec<(Arc<ResourceType>, Wanted)>, CascadeError> {
-        let Some(uuid) = resource
-            .field("uuid")
-            .filter(|_| self.tx.has_table(&resource.name))
-        else {
+        row: Read<'_>,
+        parent: usize,
+        reaction: OnDelete,
+        wanted: &mut Vec<Wanted>,
+    ) {
+        let wish = match reaction {
+            OnDelete::Refuse => {
+                self.kept.push(Blocker {
+                    resource: Arc::clone(resource),
+                    uuid: row.uuid,
+                    name: row.name,
+                    refers_to: parent,
+                });
+                return;
+            }
+            OnDelete::Part => Wish::Part,
+            OnDelete::Delete => Wish::Delete,
+            // In a cascade that deletes nothing there is no reference to lose.
+            OnDelete::Stop if row.is_stopped && !self.is_going(parent) => return,
+            OnDelete::Stop if row.is_stopped => Wish::Clear,
+            OnDelete::Stop => Wish::Stop,
+            OnDelete::Detach => Wish::Detach,
+            OnDelete::Clear => Wish::Clear,
+        };
+        let on_delete = match (reaction, wish) {
+            (OnDelete::Stop, Wish::Clear) => OnDelete::Clear,
+            _ => reaction,
+        };
+        let (child, _) = self.add(resource, row.uuid, row.name, wish);
+        self.edges.push(Edge {
+            parent,
+            child,
+            on_delete,
+        });
+        if !matches!(reaction, OnDelete::Delete | OnDelete::Detach) {
+            return;
+        }
+        for (field, whole) in row.wholes {
+            let noun = field.references.as_deref().unwrap_or_default();
+            let Some(resource) = self.catalog.resource(noun) else {
+                continue;
+            };
+            // The whole of what is deleted goes because of what the part goes for. What is
+            // detached has the whole stopped before it.
+            let (wish, parent) = match (wish, field.on_detach) {
+                (Wish::Delete, _) => (Wish::Delete, parent),
+                (_, OnDelete::Stop) => (Wish::Stop, child),
+                _ => continue,
+            };
+            wanted.push(Wanted {
+                resource: Arc::clone(resource),
+                uuid: whole,
+                wish,
+                parent,
+            });
+        }
+    }
+
+    /// Takes up resources of which only the uuids are known. What is not there any more is left
+    /// out.
+    async fn load(&mut self, mut wanted: Vec<Wanted>) -> Result<(), CascadeError> {
+        while !wanted.is_empty() {
+            let mut by_noun: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
+            for one in mem::take(&mut wanted) {
+                let entry = by_noun.entry(one.resource.name.clone());
+                entry.or_default().push(one);
+            }
+            for of_noun in by_noun.into_values() {
+                for some in of_noun.chunks(read::AT_ONCE) {
+                    wanted.extend(self.load_some(some).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up resources of one type; returns their wholes, if they are to be deleted.
+    async fn load_some(&mut self, some: &[Wanted]) -> Result<Vec<Wanted>, CascadeError> {
+        let Some(Wanted { resource, .. }) = some.first() else {
             return Ok(Vec::new());
         };
+        if !self.tx.has_table(&resource.name) {
+            return Ok(Vec::new());
+        }
+        let uuids: HashSet<_> = some.iter().map(|one| one.uuid.clone()).collect();
+        let uuids: Vec<_> = uuids.into_iter().collect();
+        let rows = read::by_uuid(self.tx, resource, &uuids).await?;
+        let rows: HashMap<_, _> = rows
+            .into_iter()
+            .map(|row| (row.uuid.clone(), row))
+            .collect();
         let mut wholes = Vec::new();
-        for wanted in wanted.chunks(AT_ONCE) {
-            let values = wanted.iter().map(|(uuid, _)| Value::from(uuid.as_str()));
-            let rows = self.select(resource, uuid, values.collect()).await?;
-            let rows: HashMap<_, _> = rows
-                .into_iter()
-                .map(|row| Ok((row.text(0)?, row)))
-                .collect::<Result<_, StoreError>>()?;
-            for (uuid, because) in wanted {
-                let Some(row) = rows.get(uuid) else { continue };
-                let known = self.nodes.len();
-                let child = self.add(resource, uuid.clone(), row.text(1)?);
-                if let Some(parent) = *because {
-                    self.edges.push(Edge {
+        for one in some {
+            let Some(row) = rows.get(&one.uuid) else {
+                continue;
+            };
+            if one.wish == Wish::Stop && row.is_stopped {
+                continue;
+            }
+            let (name, parent) = (row.name.clone(), one.parent);
+            let (child, rose) = self.add(resource, one.uuid.clone(), name, one.wish);
+            self.edges.push(Edge {
+                parent,
+                child,
+                on_delete: match one.wish {
+                    Wish::Stop => OnDelete::Stop,
+                    _ => OnDelete::Delete,
+                },
+            });
+            if !rose || one.wish != Wish::Delete {
+                continue;
+            }
+            for (field, uuid) in &row.wholes {
+                let noun = field.references.as_deref().unwrap_or_default();
+                if let Some(resource) = self.catalog.resource(noun) {
+                    wholes.push(Wanted {
+                        resource: Arc::clone(resource),
+                        uuid: uuid.clone(),
+                        wish: Wish::Delete,
                         parent,
-                        child,
-                        on_delete: OnDelete::Delete,
                     });
-                }
-                if child == known {
-                    let parent = because.unwrap_or(child);
-                    wholes.extend(wholes_of(&self.catalog, resource, row, parent)?);
                 }
             }
         }
         Ok(wholes)
     }
 
-    fn add(&mut self, resource: &Arc<ResourceType>, uuid: String, name: String) -> usize {
-        let next = self.nodes.len();
-        let key = (resource.name.clone(), uuid.clone());
-        let place = *self.places.entry(key).or_insert(next);
-        if place == next {
-            self.nodes.push(Node {
-                resource: Arc::clone(resource),
-                uuid,
-                name,
-            });
-            self.wave.push(next);
+    /// The node of a resource, to which at least this is to happen; and whether that is more than
+    /// was known.
+    fn add(
+        &mut self,
+        resource: &Arc<ResourceType>,
+        uuid: String,
+        name: String,
+        wish: Wish,
+    ) -> (usize, bool) {
+        if let Some(place) = self.place(&resource.name, &uuid) {
+            let before = self.wishes[place];
+            self.wishes[place] = before.max(wish);
+            if wish.goes() && !before.goes() && place != 0 {
+                self.wave.push(place);
+            }
+            return (place, wish > before);
         }
-        place
+        let place = self.nodes.len();
+        let places = self.places.entry(resource.name.clone()).or_default();
+        places.insert(uuid.clone(), place);
+        self.nodes.push(Node {
+            resource: Arc::clone(resource),
+            uuid,
+            name,
+            action: CascadeAction::Unspecified,
+        });
+        self.wishes.push(wish);
+        if wish.goes() {
+            self.wave.push(place);
+        }
+        (place, true)
+    }
+
+    fn place(&self, noun: &str, uuid: &str) -> Option<usize> {
+        self.places.get(noun)?.get(uuid).copied()
+    }
+
+    fn is_going(&self, node: usize) -> bool {
+        self.wishes[node].goes()
     }
 }
 
-/// The fields by which a type's resources are parts of others.
-fn part_of(resource: &ResourceType) -> impl Iterator<Item = &Field> {
-    let fields = resource.fields.iter();
-    fields.filter(|field| field.on_delete == OnDelete::Part)
-}
-
-/// The wholes that a row which [`Finder::select`] read is a part of; they go because of `parent`.
-fn wholes_of(
-    catalog: &Catalog,
-    resource: &ResourceType,
-    row: &Row,
-    parent: usize,
-) -> Result<Vec<(Arc<ResourceType>, Wanted)>, StoreError> {
-    let mut wholes = Vec::new();
-    for (column, field) in (3..).zip(part_of(resource)) {
-        let noun = field.references.as_deref().unwrap_or_default();
-        if let (Some(uuid), Some(whole)) = (row.opt_text(column)?, catalog.resource(noun)) {
-            wholes.push((Arc::clone(whole), (uuid, Some(parent))));
+impl Found {
+    /// Everything can be deleted: by itself, or with what it is a part of.
+    fn check_deletions(&self, catalog: &Catalog) -> Result<(), CascadeError> {
+        let deleted = self.nodes.iter();
+        let mut deleted = deleted.filter(|node| node.action == CascadeAction::Delete);
+        let never = |node: &&Node| matches!(catalog.deletion(&node.resource), Deletion::Never);
+        match deleted.find(never) {
+            None => Ok(()),
+            Some(node) => Err(CascadeError::Undeletable {
+                noun: node.resource.name.clone(),
+                uuid: node.uuid.clone(),
+            }),
         }
     }
-    Ok(wholes)
+}
+
+/// Whether a resource is gone after an action.
+pub(crate) fn goes(action: CascadeAction) -> bool {
+    use CascadeAction::{Delete, Detach, Part};
+    matches!(action, Delete | Detach | Part)
 }

@@ -1,11 +1,15 @@
-//! In which order resources go: what refers before what it refers to, parts with their wholes.
+//! In which order things are done: to what refers before what it refers to, to parts with their
+//! wholes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use cairn_proto::cascade::v1alpha1::CascadeAction;
+
 use crate::{Found, tree::Tree};
 
-/// Resources that are to be deleted, and which of them may go now. A node stands for itself and its
-/// parts.
+/// Resources that something is to be done to, and which of them may be begun now. A node stands for
+/// itself and its parts. What only loses a reference is left out: that is done with what it refers
+/// to.
 #[derive(Debug)]
 pub(crate) struct Order {
     depth: Vec<u32>,
@@ -22,6 +26,7 @@ pub(crate) struct Order {
     /// Those that wait for none, deepest last.
     ready: BTreeSet<(u32, usize)>,
     running: usize,
+    failed: bool,
 }
 
 impl Order {
@@ -39,10 +44,11 @@ impl Order {
             node
         };
         let (mut waits_for, mut holds) = (vec![0; count], vec![Vec::new(); count]);
+        let is_left_out = |node: usize| found.nodes[node].action == CascadeAction::Clear;
         let mut known = HashSet::new();
         for edge in &found.edges {
             let (first, then) = (whole(edge.child), whole(edge.parent));
-            if first != then && known.insert((first, then)) {
+            if first != then && !is_left_out(first) && known.insert((first, then)) {
                 waits_for[then] += 1;
                 holds[first].push(then);
             }
@@ -55,14 +61,15 @@ impl Order {
         }
         let (mut left, mut after) = (vec![0; nouns.len()], vec![Vec::new(); nouns.len()]);
         for (place, node) in found.nodes.iter().enumerate() {
-            left[noun[place]] += usize::from(!tree.part[place]);
+            left[noun[place]] += usize::from(!tree.part[place] && !is_left_out(place));
             let before = node.resource.deleted_after.iter();
             after[noun[place]] = before
                 .filter_map(|name| nouns.get(name.as_str()).copied())
                 .filter(|before| *before != noun[place])
                 .collect();
         }
-        let waiting = (0..count).filter(|node| !tree.part[*node]).collect();
+        let waiting = (0..count).filter(|node| !tree.part[*node] && !is_left_out(*node));
+        let waiting = waiting.collect();
         let mut order = Self {
             depth: tree.depth,
             waits_for,
@@ -73,6 +80,7 @@ impl Order {
             waiting,
             ready: BTreeSet::new(),
             running: 0,
+            failed: false,
         };
         order.admit(order.waiting.clone());
         order
@@ -84,9 +92,10 @@ impl Order {
     }
 
     /// The next that may begin, if one may. Where all that are left wait for each other, the
-    /// deepest one begins: they go together, and so do not hold each other back.
+    /// deepest one begins: they go together, and so do not hold each other back. Once one has
+    /// failed, they may be waiting for that one, and none of them begins.
     pub(crate) fn next(&mut self) -> Option<usize> {
-        if self.ready.is_empty() && self.running == 0 {
+        if self.ready.is_empty() && self.running == 0 && !self.failed {
             let deepest = self.waiting.iter().max_by_key(|node| self.depth[**node]);
             let deepest = *deepest?;
             self.waiting.remove(&deepest);
@@ -97,8 +106,20 @@ impl Order {
         Some(node)
     }
 
-    /// One that began is gone.
-    pub(crate) fn gone(&mut self, node: usize) {
+    /// One that began failed: what has to come after it is never begun.
+    pub(crate) fn failed(&mut self) {
+        self.running = self.running.saturating_sub(1);
+        self.failed = true;
+    }
+
+    /// Those that have not begun.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = usize> {
+        let ready = self.ready.iter().map(|(_, node)| *node);
+        ready.chain(self.waiting.iter().copied())
+    }
+
+    /// One that began is done.
+    pub(crate) fn done(&mut self, node: usize) {
         self.running = self.running.saturating_sub(1);
         let noun = self.noun[node];
         self.left[noun] = self.left[noun].saturating_sub(1);

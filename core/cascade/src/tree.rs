@@ -25,13 +25,21 @@ impl Tree {
     /// where the circle is closed.
     pub(crate) fn of(found: &Found) -> Self {
         let count = found.nodes.len();
-        let mut part = vec![false; count];
+        let action = |node: usize| found.nodes[node].action;
+        let mut part: Vec<_> = (0..count)
+            .map(|node| action(node) == CascadeAction::Part)
+            .collect();
+        // It is below what its action is for, not below what less would have been done for.
+        let is_for = |edge: &Edge| match action(edge.child) {
+            CascadeAction::Part => edge.on_delete == OnDelete::Part,
+            CascadeAction::Stop => edge.on_delete == OnDelete::Stop,
+            CascadeAction::Detach => edge.on_delete == OnDelete::Detach,
+            CascadeAction::Clear => edge.on_delete == OnDelete::Clear,
+            _ => edge.on_delete == OnDelete::Delete,
+        };
         let mut below: Vec<Vec<&Edge>> = vec![Vec::new(); count];
-        for edge in &found.edges {
-            part[edge.child] |= edge.on_delete == OnDelete::Part;
-            if edge.on_delete != OnDelete::Refuse {
-                below[edge.parent].push(edge);
-            }
+        for edge in found.edges.iter().filter(|edge| is_for(edge)) {
+            below[edge.parent].push(edge);
         }
         let order = downwards(&below);
         let mut place = vec![0; count];
@@ -42,9 +50,8 @@ impl Tree {
         for node in order {
             for edge in &below[node] {
                 let child = edge.child;
-                let counts = !part[child] || edge.on_delete == OnDelete::Part;
                 let deeper = above[child].is_none() || depth[node] + 1 > depth[child];
-                if place[child] > place[node] && counts && deeper {
+                if place[child] > place[node] && deeper {
                     above[child] = Some(node);
                     depth[child] = depth[node] + 1;
                 }
@@ -107,9 +114,10 @@ impl Found {
         let mut waiting = vec![0];
         while let Some(place) = waiting.pop() {
             let node = &self.nodes[place];
-            let action = match tree.part[place] {
-                true => CascadeAction::Part,
-                false => CascadeAction::Delete,
+            let action = match node.action {
+                // The way to its whole was cut: it is a whole by itself.
+                CascadeAction::Part if !tree.part[place] => CascadeAction::Delete,
+                action => action,
             };
             items.push(CascadeItem {
                 resource_type: node.resource.name.clone(),
@@ -133,6 +141,7 @@ impl Found {
         CascadeContent {
             items,
             blockers: blockers.collect(),
+            failures: Vec::new(),
         }
     }
 

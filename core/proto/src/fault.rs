@@ -167,9 +167,10 @@ fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::InvalidArgument => Code::InvalidArgument,
         ErrorCode::NotFound => Code::NotFound,
         ErrorCode::AlreadyExists | ErrorCode::IdempotencyKeyReused => Code::AlreadyExists,
-        ErrorCode::InUse | ErrorCode::WrongState | ErrorCode::PlanOutdated => {
-            Code::FailedPrecondition
-        }
+        ErrorCode::InUse
+        | ErrorCode::WrongState
+        | ErrorCode::PlanOutdated
+        | ErrorCode::CascadeIncomplete => Code::FailedPrecondition,
         ErrorCode::OutOfCapacity | ErrorCode::Overloaded => Code::ResourceExhausted,
         ErrorCode::Cancelled => Code::Cancelled,
         ErrorCode::DeadlineExceeded => Code::DeadlineExceeded,

@@ -1,6 +1,7 @@
 //! What the descriptors say about resources and rpcs, read at run time: the store, the query
 //! engine, the public door and the CLI know a resource through this and nothing else.
 
+mod cascade;
 mod field;
 
 use std::{
@@ -10,12 +11,12 @@ use std::{
 
 use prost::{Message, Name};
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, MessageDescriptor, MethodDescriptor,
-    ReflectMessage as _, Value,
+    DescriptorPool, DynamicMessage, EnumDescriptor, MessageDescriptor, ReflectMessage as _, Value,
 };
 use prost_types::Timestamp;
 
-pub use field::{EnumNames, Field, FieldKind, OnDelete, Width};
+pub use cascade::{Deletion, Dependents, OnDelete, Operation, Stopping};
+pub use field::{EnumNames, Field, FieldKind, Width};
 
 /// A message that is a resource; implemented by generated code.
 pub trait Resource: Message + Name + Default + Clone + 'static {
@@ -42,6 +43,8 @@ pub struct ResourceType {
     pub columns: Vec<String>,
     /// The nouns of what goes before it in a cascade, though no reference says so.
     pub deleted_after: Vec<String>,
+    /// Others that need one of its resources, though no reference says so.
+    pub dependents: Vec<Dependents>,
     /// Its fields, in the order of their numbers; each is a column of the table.
     pub fields: Vec<Field>,
     /// Its message.
@@ -56,17 +59,6 @@ impl ResourceType {
             .iter()
             .find(|field| field.name == name || field.json_name == name)
     }
-}
-
-/// How the resources of a type are deleted.
-#[derive(Debug, Clone)]
-pub enum Deletion {
-    /// By this rpc.
-    Rpc(MethodDescriptor),
-    /// The row is all that there is of one.
-    Row,
-    /// Not by themselves: they are parts of others, or stay.
-    Never,
 }
 
 /// A descriptor pool that cannot be used.
@@ -90,6 +82,8 @@ pub enum CatalogError {
 pub struct Catalog {
     pool: DescriptorPool,
     resources: BTreeMap<String, Arc<ResourceType>>,
+    /// Of each noun, what is done to its resources in cascades.
+    rpcs: BTreeMap<String, cascade::Rpcs>,
 }
 
 static BUILT_IN: LazyLock<Arc<Catalog>> = LazyLock::new(|| match Catalog::with(&[]) {
@@ -134,48 +128,49 @@ impl Catalog {
             let resource = Arc::new(field::resource(&message, &options)?);
             resources.insert(resource.name.clone(), resource);
         }
-        let catalog = Self { pool, resources };
+        let rpcs = cascade::Rpcs::of_all(&pool, &resources);
+        let catalog = Self {
+            pool,
+            resources,
+            rpcs,
+        };
         for resource in catalog.resources() {
-            let fields = resource.fields.iter();
-            let named =
-                fields.filter_map(|field| Some((field.name.as_str(), field.references.as_ref()?)));
-            let after = resource
-                .deleted_after
-                .iter()
-                .map(|noun| ("deleted_after", noun));
-            for (who, noun) in named.chain(after) {
-                if catalog.resource(noun).is_none() {
-                    return Err(CatalogError::Resource {
-                        resource: resource.message.full_name().to_owned(),
-                        problem: format!("{who} names {noun}, which is no resource"),
-                    });
-                }
-            }
+            let checked = catalog.check_nouns(resource);
+            let checked = checked.and_then(|()| cascade::check(resource, catalog.rpcs(resource)));
+            checked.map_err(|problem| CatalogError::Resource {
+                resource: resource.message.full_name().to_owned(),
+                problem,
+            })?;
         }
         Ok(catalog)
     }
 
-    /// How resources of that type are deleted: by the rpc that says so, or by `Delete` with the
-    /// message's name in the service of the same name. A type without a service is only rows.
-    #[must_use]
-    pub fn deletion(&self, resource: &ResourceType) -> Deletion {
-        let says_so = |method: &MethodDescriptor| {
-            let rules = option(&method.options(), "cairn.meta.v1alpha1.rpc");
-            let deletes = rules.and_then(|r| Some(r.get_field_by_name("deletes")?.into_owned()));
-            deletes.is_some_and(|noun| noun.as_str() == Some(&resource.name))
-        };
-        let services = self.pool.services();
-        let mut methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
-        if let Some(method) = methods.find(says_so) {
-            return Deletion::Rpc(method);
+    /// That each noun that a type names is one.
+    fn check_nouns(&self, resource: &ResourceType) -> Result<(), String> {
+        let fields = resource.fields.iter();
+        let named = fields.filter_map(|field| Some((&*field.name, field.references.as_ref()?)));
+        let after = resource.deleted_after.iter();
+        let after = after.map(|noun| ("deleted_after", noun));
+        let dependents = resource.dependents.iter();
+        let dependents = dependents.map(|dependents| ("dependents", &dependents.noun));
+        for (who, noun) in named.chain(after).chain(dependents) {
+            if self.resource(noun).is_none() {
+                return Err(format!("{who} names {noun}, which is no resource"));
+            }
         }
-        let service = format!("{}Service", resource.message.full_name());
-        let Some(service) = self.pool.get_service_by_name(&service) else {
-            return Deletion::Row;
-        };
-        let delete = format!("Delete{}", resource.message.name());
-        let method = service.methods().find(|method| method.name() == delete);
-        method.map_or(Deletion::Never, Deletion::Rpc)
+        let stopped = resource.fields.iter().filter_map(|field| {
+            let stops = field.on_detach == OnDelete::Stop;
+            field.references.as_ref().filter(|_| stops)
+        });
+        let dependents = resource.dependents.iter();
+        let dependents = dependents.filter(|dependents| dependents.action == OnDelete::Stop);
+        for noun in stopped.chain(dependents.map(|dependents| &dependents.noun)) {
+            let known = self.resource(noun).and_then(|noun| self.stopping(noun));
+            if known.is_none() {
+                return Err(format!("{noun} is to be stopped, and no rpc `stops` it"));
+            }
+        }
+        Ok(())
     }
 
     /// The type with that noun.

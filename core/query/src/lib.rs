@@ -36,11 +36,12 @@ use cairn_proto::{
     meta::{Resource, ResourceType},
     query::v1alpha1::Query,
 };
-use cairn_store::{Store, StoreError, encode_row};
+use cairn_store::{Store, StoreError, Tx, encode_row};
 
 pub use error::QueryError;
 pub use suggest::suggest;
 
+use path::Path;
 use plan::Plan;
 
 /// The limit of a query that names none.
@@ -109,4 +110,19 @@ pub async fn query_as<R: Resource>(
         })
     });
     Ok((rows.collect::<Result<_, _>>()?, found.total))
+}
+
+/// A condition over the rows of a resource's table, which is called `t0`: that a path leads to
+/// `value`, an SQL expression.
+///
+/// # Errors
+/// What is wrong with the path, and what would be right.
+pub fn leads_to(
+    tx: &Tx,
+    resource: &ResourceType,
+    path: &str,
+    value: &str,
+) -> Result<String, String> {
+    let path = Path::resolve(tx, resource, path)?;
+    Ok(plan::along(&path, &format!("= {value}")))
 }

@@ -2,10 +2,36 @@
 
 use std::sync::Arc;
 
-use cairn_proto::meta::{Field, ResourceType};
-use cairn_store::Store;
+use cairn_proto::meta::{Catalog, Field, ResourceType};
+use cairn_store::{Store, Tx};
 
 use crate::{MAX_DEPTH, suggest::suggest};
+
+/// What tells which resources there are, and which of them have a table.
+pub(crate) trait Schema {
+    fn catalog(&self) -> &Catalog;
+    fn has_table(&self, noun: &str) -> bool;
+}
+
+impl Schema for Store {
+    fn catalog(&self) -> &Catalog {
+        Self::catalog(self)
+    }
+
+    fn has_table(&self, noun: &str) -> bool {
+        Self::has_table(self, noun)
+    }
+}
+
+impl Schema for Tx {
+    fn catalog(&self) -> &Catalog {
+        Self::catalog(self)
+    }
+
+    fn has_table(&self, noun: &str) -> bool {
+        Self::has_table(self, noun)
+    }
+}
 
 /// A path that leads somewhere.
 pub(crate) struct Path<'s> {
@@ -28,7 +54,7 @@ pub(crate) struct Step<'s> {
 impl<'s> Path<'s> {
     /// The inner error says what is wrong with the path and what would be right.
     pub(crate) fn resolve(
-        store: &'s Store,
+        store: &'s impl Schema,
         resource: &'s ResourceType,
         text: &str,
     ) -> Result<Self, String> {
@@ -83,7 +109,11 @@ struct Link<'s> {
     target: &'s ResourceType,
 }
 
-fn follow<'s>(store: &'s Store, here: &'s ResourceType, part: &str) -> Result<Link<'s>, String> {
+fn follow<'s>(
+    store: &'s impl Schema,
+    here: &'s ResourceType,
+    part: &str,
+) -> Result<Link<'s>, String> {
     let mut links = links(store, here);
     if let Some(found) = links.iter().position(|link| is(&link.name, part)) {
         return Ok(links.swap_remove(found));
@@ -113,7 +143,7 @@ fn follow<'s>(store: &'s Store, here: &'s ResourceType, part: &str) -> Result<Li
     ))
 }
 
-fn no_field(store: &Store, here: &ResourceType, part: &str) -> String {
+fn no_field(store: &impl Schema, here: &ResourceType, part: &str) -> String {
     if links(store, here).iter().any(|link| is(&link.name, part)) {
         return format!("`{part}` is a reference: go on to a field, as in `{part}.name`");
     }
@@ -122,7 +152,7 @@ fn no_field(store: &Store, here: &ResourceType, part: &str) -> String {
 }
 
 /// Every way on from a resource: its own references first, then those that refer to it.
-fn links<'s>(store: &'s Store, here: &'s ResourceType) -> Vec<Link<'s>> {
+fn links<'s>(store: &'s impl Schema, here: &'s ResourceType) -> Vec<Link<'s>> {
     let mut links = Vec::new();
     for field in &here.fields {
         let target = field.references.as_deref();

@@ -113,7 +113,7 @@ fn conditions(
 /// Each step is an IN over a query that does not depend on the row outside of it, so that the
 /// database may start at either end. Not EXISTS: SQLite 3.51 makes a join of it that counts a row
 /// into OFFSET as often as there are rows that refer to it.
-fn along(path: &Path<'_>, comparison: &str) -> String {
+pub(crate) fn along(path: &Path<'_>, comparison: &str) -> String {
     let mut sql = String::new();
     for (before, step) in path.steps.iter().enumerate() {
         let (here, there, table) = (step.here, step.there, step.table);

@@ -23,6 +23,7 @@
 
 mod create;
 mod delete;
+mod policy;
 mod serve;
 mod update;
 
@@ -35,6 +36,7 @@ use prost_types::Timestamp;
 
 pub use create::{Creating, Creation};
 pub use delete::{Deleting, Removal, in_use};
+pub use policy::DeletionPolicy;
 pub use serve::Resources;
 pub use update::{Change, Updating};
 
@@ -67,7 +69,7 @@ pub async fn check_references(tx: &mut Tx, references: &[Reference<'_>]) -> Resu
                 Fault::new(ErrorCode::Internal, message)
             })?;
         let sql = format!(
-            "SELECT (SELECT plan_uuid FROM going WHERE resource_uuid = {table}.uuid) \
+            "SELECT (SELECT plan_uuid FROM going WHERE resource_uuid = {table}.uuid AND held = 0) \
              FROM {table} WHERE uuid = ?"
         );
         let rows = tx.rows(&sql, vec![Value::from(reference.uuid)]).await?;

@@ -94,7 +94,7 @@ impl Store {
         migrations: &[Migration],
     ) -> Result<Self, StoreError> {
         let lock = Arc::new(lock(&config.directory)?);
-        let migrations = &[&[going::MIGRATION], migrations].concat();
+        let migrations = &[going::MIGRATIONS, migrations].concat();
         let most = config.read_connections;
         let (writes, waiting) = mpsc::channel(writer::WAITING);
         let writers = |tables: &Arc<Tables>| Writers {

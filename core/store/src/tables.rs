@@ -14,6 +14,8 @@ use crate::StoreError;
 pub(crate) struct Tables {
     pub(crate) catalog: Arc<Catalog>,
     by_noun: HashMap<String, Table>,
+    /// The statements that clear the references to a resource of each noun. Each takes its uuid.
+    clears: HashMap<String, Vec<String>>,
 }
 
 /// A resource and the statements of its rows. Columns stand in the order of `resource.fields`.
@@ -37,11 +39,30 @@ pub(crate) struct Table {
 impl Tables {
     pub(crate) fn new(catalog: Arc<Catalog>, existing: &HashSet<String>) -> Self {
         let resources = catalog.resources();
-        let by_noun = resources
+        let by_noun: HashMap<_, _> = resources
             .filter(|resource| existing.contains(&resource.table))
             .map(|resource| (resource.name.clone(), Table::new(Arc::clone(resource))))
             .collect();
-        Self { catalog, by_noun }
+        let mut clears: HashMap<_, Vec<_>> = HashMap::new();
+        for Table { resource, .. } in by_noun.values() {
+            for field in resource.fields.iter().filter(|f| f.on_delete.clears()) {
+                let (table, field, noun) = (&resource.table, &field.name, &field.references);
+                let sql =
+                    format!("UPDATE \"{table}\" SET \"{field}\" = NULL WHERE \"{field}\" = ?");
+                let noun = noun.clone().unwrap_or_default();
+                clears.entry(noun).or_default().push(sql);
+            }
+        }
+        Self {
+            catalog,
+            by_noun,
+            clears,
+        }
+    }
+
+    /// The statements that clear the references to a resource of that noun, whose uuid they take.
+    pub(crate) fn clears(&self, noun: &str) -> &[String] {
+        self.clears.get(noun).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn get(&self, noun: &str) -> Result<&Table, StoreError> {
@@ -54,27 +75,34 @@ impl Tables {
     }
 
     /// Counts the rows that refer to a resource, of each type that can: noun, count. Those that go
-    /// together with it do not count. The second part is how often the uuid is to be bound. None if
-    /// no type can.
+    /// together with it do not count, nor references that are cleared with it, if it is going. The
+    /// second part is how often the uuid is to be bound. None if no type can.
     pub(crate) fn count_referrers(&self, noun: &str) -> Option<(String, usize)> {
         let mut conditions: Vec<(&str, &str, Vec<String>)> = Vec::new();
+        let mut values = 0;
         for (resource, field) in self.catalog.referrers(noun) {
             if !self.by_noun.contains_key(&resource.name) {
                 continue;
             }
-            let condition = format!("\"{}\".\"{}\" = ?", resource.table, field.name);
+            let mut condition = format!("\"{}\".\"{}\" = ?", resource.table, field.name);
+            values += 1;
+            if field.on_delete.clears() {
+                condition += " AND NOT EXISTS \
+                              (SELECT 1 FROM going WHERE resource_uuid = ? AND held = 0)";
+                values += 1;
+            }
             match conditions.last_mut() {
                 Some((name, _, all)) if *name == resource.name => all.push(condition),
                 _ => conditions.push((&resource.name, &resource.table, vec![condition])),
             }
         }
-        let values = conditions.iter().map(|(_, _, all)| all.len() + 1).sum();
+        values += conditions.len();
         let counts = conditions.iter().map(|(name, table, all)| {
             let any = all.join(" OR ");
             format!(
                 "SELECT '{name}', COUNT(*) FROM \"{table}\" WHERE ({any}) AND NOT EXISTS \
-                 (SELECT 1 FROM going WHERE resource_uuid = \"{table}\".uuid AND plan_uuid = \
-                 (SELECT plan_uuid FROM going WHERE resource_uuid = ?))"
+                 (SELECT 1 FROM going WHERE resource_uuid = \"{table}\".uuid AND held = 0 \
+                 AND plan_uuid = (SELECT plan_uuid FROM going WHERE resource_uuid = ?))"
             )
         });
         let sql = counts.collect::<Vec<_>>().join(" UNION ALL ");
@@ -104,7 +132,8 @@ impl Table {
         let returning = match references.len() {
             0 => String::new(),
             many => format!(
-                " RETURNING (SELECT resource_uuid FROM going WHERE resource_uuid IN ({}) LIMIT 1)",
+                " RETURNING (SELECT resource_uuid FROM going WHERE resource_uuid IN ({}) \
+                 AND held = 0 LIMIT 1)",
                 vec!["?"; many].join(", ")
             ),
         };

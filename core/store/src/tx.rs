@@ -167,7 +167,7 @@ impl Tx {
     }
 
     /// How many resources of which nouns refer to this one; none with a count of zero. If it is
-    /// going, those that go with it do not count.
+    /// going, those that go with it do not count, nor references that are cleared with it.
     ///
     /// # Errors
     /// If the database fails.
@@ -230,6 +230,7 @@ impl Tx {
     async fn delete_noun(&mut self, noun: &str, uuid: &str) -> Result<bool, StoreError> {
         let tables = Arc::clone(&self.tables);
         let table = tables.get(noun)?;
+        self.clear_references(noun, uuid).await?;
         let answer = self.run(&table.delete, vec![uuid.into()]).await?;
         Ok(answer.affected > 0)
     }

@@ -40,8 +40,10 @@ codes! {
     InUse = "IN_USE";
     /// The resource is in a state that forbids the operation; the message names both.
     WrongState = "WRONG_STATE";
-    /// By now something else would have to go than the cascade plan shows; make a new plan.
+    /// By now something else would have to be done than the cascade plan shows; make a new plan.
     PlanOutdated = "PLAN_OUTDATED";
+    /// An enforcing cascade had to leave resources; the plan names each, and why.
+    CascadeIncomplete = "CASCADE_INCOMPLETE";
     /// No host, address or storage has enough left; the message says of what and how much.
     OutOfCapacity = "OUT_OF_CAPACITY";
     /// The idempotency key was used for another request; take a new key.

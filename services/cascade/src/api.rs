@@ -76,6 +76,7 @@ impl CascadePlanOwnRpcs for Api {
             counts,
             items: items.collect(),
             blockers: content.blockers,
+            failures: content.failures,
             cascade_plan: Some(plan),
         })
     }

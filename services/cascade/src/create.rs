@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_cascade::find;
+use cairn_cascade::find_for;
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -12,11 +12,11 @@ use cairn_proto::{
     },
     crud::{Check, Create as _, Keyed as _},
     fault::Fault,
-    meta::{Catalog, Resource as _},
+    meta::{Catalog, Operation, Resource as _},
 };
 use cairn_resource::now;
 
-use crate::rows;
+use crate::{operation, rows};
 
 pub(crate) struct Create {
     pub(crate) catalog: Arc<Catalog>,
@@ -38,6 +38,10 @@ impl Handler for Create {
             let known: Vec<_> = self.catalog.resources().map(|r| r.name.as_str()).collect();
             let problem = format!("is `{noun}`; give one of {}", known.join(", "));
             check.refuse("resource_type", problem);
+        } else if let Err(fault) = operation::named(&self.catalog, noun, &request.operation) {
+            for (field, problem) in fault.fields {
+                check.refuse(&field, problem);
+            }
         }
         check.finish()?;
         Ok(request.clone())
@@ -53,15 +57,23 @@ impl Handler for Create {
         request: Arc<Self::Spec>,
     ) -> Result<Ended<CascadePlan>, Fault> {
         let account = cx.account().to_string();
+        let operation = operation::named(&self.catalog, &request.resource_type, &request.operation);
+        let operation = Arc::new(operation?);
         cx.finish(move |tx| {
             let (request, account) = (Arc::clone(&request), account.clone());
+            let operation = Arc::clone(&operation);
             Box::pin(async move {
                 let (noun, uuid) = (&request.resource_type, &request.resource_uuid);
-                let found = find(tx, noun, uuid).await?;
+                let found = find_for(tx, &operation, noun, uuid).await?;
                 let content = found.content();
                 let mut plan = request.resource();
+                plan.operation = operation::name(&operation);
                 let name = content.items.first().map(|item| item.name.as_str());
-                plan.name = format!("delete {noun} {}", name.unwrap_or_default());
+                let name = name.unwrap_or_default();
+                plan.name = match &*operation {
+                    Operation::Delete { .. } => format!("delete {noun} {name}"),
+                    Operation::Other { word, .. } => format!("{word} of {noun} {name}"),
+                };
                 plan.account_uuid = account;
                 plan.item_count = content.items.len() as u64;
                 plan.blocker_count = found.blocker_count() as u64;

@@ -1,18 +1,18 @@
-//! Executing a plan: everything in it is marked as going, in the transaction that finds that it is
-//! still what was shown; then it is deleted, what is below first.
+//! Executing a plan: everything in it is marked, in the transaction that finds that it is still what
+//! was shown; then it is done, what is below first.
 //!
 //! From the marks on the operation keeps a log, which is the plan's state: no time limit drops it,
 //! and each of its ends takes the marks away.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cairn_cascade::{CascadeError, find};
+use cairn_cascade::{CascadeError, Executed, Found, find_for};
 use cairn_operation::{At, Committed, Ended, Handler, OperationContext, Point, Queue, Verdict};
 use cairn_proto::{
     call::{Mesh, Method, Rpc as _},
     cascade::v1alpha1::{
-        CascadeContent, CascadeItem, CascadePlan, CascadePlanState, ExecuteCascadePlanRequest,
+        CascadeFailure, CascadePlan, CascadePlanState, ExecuteCascadePlanRequest,
         ExecuteCascadePlanResponse,
     },
     crud::{Check, Keyed as _},
@@ -24,9 +24,13 @@ use cairn_store::Tx;
 use cairn_types::ErrorCode;
 use prost::Message as _;
 
-use crate::rows::{self, wrong_state};
+use crate::{
+    compare::{refuse_blocked, refuse_outdated},
+    operation,
+    rows::{self, wrong_state},
+};
 
-/// How many differences and blockers a refusal tells.
+/// How many failures an error tells.
 const TOLD: usize = 5;
 
 pub(crate) struct Execute {
@@ -37,18 +41,18 @@ pub(crate) struct Execute {
 impl Handler for Execute {
     type Request = ExecuteCascadePlanRequest;
     type Response = ExecuteCascadePlanResponse;
-    type Spec = String;
+    type Spec = ExecuteCascadePlanRequest;
     const METHOD: &'static Method = ExecuteCascadePlanRequest::METHOD;
 
-    fn check(&self, request: &Self::Request) -> Result<String, Fault> {
+    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
         let mut check = Check::default();
         request.check(&mut check);
         check.finish()?;
-        Ok(request.uuid.clone())
+        Ok(request.clone())
     }
 
-    fn queue(&self, uuid: &String) -> Queue {
-        Queue::serial(CascadePlan::NOUN, uuid)
+    fn queue(&self, request: &Self::Spec) -> Queue {
+        Queue::serial(CascadePlan::NOUN, request.key())
     }
 
     fn time_limit(&self) -> Duration {
@@ -58,21 +62,21 @@ impl Handler for Execute {
     async fn run(
         &self,
         cx: &OperationContext,
-        uuid: Arc<String>,
+        request: Arc<Self::Spec>,
     ) -> Result<Ended<CascadePlan>, Fault> {
         let begun = {
-            let (operation, uuid) = (cx.uuid(), Arc::clone(&uuid));
+            let (operation, request) = (cx.uuid(), Arc::clone(&request));
             cx.commit(move |tx| {
-                let uuid = Arc::clone(&uuid);
+                let request = Arc::clone(&request);
                 Box::pin(async move {
-                    let plan = begin(tx, &uuid).await?;
+                    let begun = begin(tx, &request.uuid).await?;
                     OperationContext::mark_log(tx, operation).await?;
-                    Ok(Verdict::GoOn(plan))
+                    Ok(Verdict::GoOn(begun))
                 })
             })
         };
-        let plan = match begun.await? {
-            Committed::GoOn(plan) => plan,
+        let (plan, found) = match begun.await? {
+            Committed::GoOn(begun) => begun,
             Committed::Ended(ending) => return Ended::of(ending),
         };
         cx.begin_log();
@@ -83,22 +87,15 @@ impl Handler for Execute {
             direction: "run",
         })
         .await;
-        let deleted = self.delete(cx, &plan).await;
+        let executed = match found {
+            Some(found) => found.execute(&self.mesh, cx, request.mode()).await,
+            // The first one goes last.
+            None => Ok(Executed::default()),
+        };
+        let executed = executed.map(|executed| executed.failures);
         let ended = cx.commit::<(), _>(move |tx| {
-            let (mut plan, deleted) = (plan.clone(), deleted.clone());
-            Box::pin(async move {
-                plan.set_state(match deleted {
-                    Ok(()) => CascadePlanState::Executed,
-                    Err(_) => CascadePlanState::Failed,
-                });
-                plan.stamp(now());
-                tx.clear_going(&plan.uuid).await?;
-                tx.update(&plan).await?;
-                Ok(match deleted {
-                    Ok(()) => Verdict::Succeeded(plan.encode_to_vec().into()),
-                    Err(fault) => Verdict::Failed(fault),
-                })
-            })
+            let (plan, executed) = (plan.clone(), executed.clone());
+            Box::pin(async move { end(tx, plan, executed).await })
         });
         match ended.await? {
             Committed::Ended(ending) => Ended::of(ending),
@@ -107,34 +104,27 @@ impl Handler for Execute {
     }
 }
 
-impl Execute {
-    async fn delete(&self, cx: &OperationContext, plan: &CascadePlan) -> Result<(), Fault> {
-        let (noun, uuid) = (plan.resource_type.clone(), plan.resource_uuid.clone());
-        let found = cx.store().write(move |tx| {
-            let (noun, uuid) = (noun.clone(), uuid.clone());
-            Box::pin(async move { find(tx, &noun, &uuid).await })
-        });
-        match found.await {
-            Ok(found) => found.delete(&self.mesh, cx).await,
-            // The first one goes last.
-            Err(CascadeError::NoResource { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Marks what the plan shows, unless that was done before a crash.
-async fn begin(tx: &mut Tx, uuid: &str) -> Result<CascadePlan, Fault> {
+/// Marks what the plan shows, unless that was done before a crash. Without what was found, all of
+/// it is done.
+async fn begin(tx: &mut Tx, uuid: &str) -> Result<(CascadePlan, Option<Found>), Fault> {
     let plan = tx.get::<CascadePlan>(uuid).await?;
     let mut plan = plan.ok_or_else(|| Fault::not_found(CascadePlan::NOUN, uuid))?;
+    let (noun, first) = (&plan.resource_type, &plan.resource_uuid);
+    let operation = operation::named(tx.catalog(), noun, &plan.operation)?;
     match plan.state() {
-        CascadePlanState::Executing => return Ok(plan),
+        CascadePlanState::Executing => {
+            return match find_for(tx, &operation, noun, first).await {
+                Ok(found) => Ok((plan, Some(found))),
+                Err(CascadeError::NoResource { .. }) => Ok((plan, None)),
+                Err(error) => Err(error.into()),
+            };
+        }
         CascadePlanState::Planned => {}
         _ => return Err(wrong_state(&plan, "make a new plan")),
     }
     let shown = tx.rows(rows::CONTENT, vec![uuid.into()]).await?;
     let shown = rows::content(uuid, &shown)?;
-    let found = find(tx, &plan.resource_type, &plan.resource_uuid).await?;
+    let found = find_for(tx, &operation, noun, first).await?;
     let now_found = found.content();
     refuse_blocked(&plan, &now_found, found.blocker_count())?;
     refuse_outdated(&plan, &shown, &now_found)?;
@@ -142,80 +132,55 @@ async fn begin(tx: &mut Tx, uuid: &str) -> Result<CascadePlan, Fault> {
     plan.set_state(CascadePlanState::Executing);
     plan.stamp(now());
     tx.update(&plan).await?;
-    Ok(plan)
+    Ok((plan, Some(found)))
 }
 
-fn refuse_blocked(plan: &CascadePlan, found: &CascadeContent, count: usize) -> Result<(), Fault> {
-    if count == 0 {
-        return Ok(());
-    }
-    let told = found.blockers.iter().take(TOLD).map(|blocker| {
-        format!(
-            "{} {} ({}), which refers to {} {}",
-            blocker.resource_type,
-            blocker.name,
-            blocker.resource_uuid,
-            blocker.refers_to_type,
-            blocker.refers_to_uuid
-        )
-    });
-    let message = format!(
-        "{} {} is in use by {}",
-        plan.resource_type,
-        plan.resource_uuid,
-        list(told.collect(), count)
-    );
-    Err(Fault::new(ErrorCode::InUse, message).on(&plan.resource_type, &plan.resource_uuid))
-}
-
-/// The plan fits as long as the same resources have the same actions; names do not matter, nor
-/// what is below what.
-fn refuse_outdated(
-    plan: &CascadePlan,
-    shown: &CascadeContent,
-    found: &CascadeContent,
-) -> Result<(), Fault> {
-    let key = |item: &CascadeItem| (item.resource_type.clone(), item.resource_uuid.clone());
-    let mut before: HashMap<_, _> = shown.items.iter().map(|item| (key(item), item)).collect();
-    let text = |item: &CascadeItem, what: &str| {
-        format!(
-            "{} {} ({}) {what}",
-            item.resource_type, item.name, item.resource_uuid
-        )
-    };
-    let mut differences = Vec::new();
-    for item in &found.items {
-        match before.remove(&key(item)) {
-            None => differences.push(text(item, "would go too")),
-            Some(known) if known.action != item.action => {
-                let now = item.action().as_str_name();
-                differences.push(text(item, &format!("would have the action {now}")));
-            }
-            Some(_) => {}
+/// Takes the marks away, and says how it ended.
+async fn end(
+    tx: &mut Tx,
+    mut plan: CascadePlan,
+    executed: Result<Vec<CascadeFailure>, Fault>,
+) -> Result<Verdict<()>, Fault> {
+    tx.clear_going(&plan.uuid).await?;
+    let ended = match executed {
+        Ok(failures) if failures.is_empty() => Ok(()),
+        Ok(failures) => {
+            plan.failure_count = failures.len() as u64;
+            let fault = incomplete(&plan, &failures);
+            rows::keep_failures(tx, &plan.uuid, failures).await?;
+            Err(fault)
         }
-    }
-    let mut gone: Vec<_> = before.into_values().collect();
-    gone.sort_by(|a, b| (&a.name, &a.resource_uuid).cmp(&(&b.name, &b.resource_uuid)));
-    let gone = gone.into_iter();
-    differences.extend(gone.map(|item| text(item, "does not go with it any more")));
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let count = differences.len();
-    differences.truncate(TOLD);
-    let message = format!(
-        "cascade-plan {} does not fit any more: {}; make a new plan",
-        plan.uuid,
-        list(differences, count)
-    );
-    Err(Fault::new(ErrorCode::PlanOutdated, message).on(CascadePlan::NOUN, &plan.uuid))
+        Err(fault) => Err(fault),
+    };
+    plan.set_state(match ended {
+        Ok(()) => CascadePlanState::Executed,
+        Err(_) => CascadePlanState::Failed,
+    });
+    plan.stamp(now());
+    tx.update(&plan).await?;
+    Ok(match ended {
+        Ok(()) => Verdict::Succeeded(plan.encode_to_vec().into()),
+        Err(fault) => Verdict::Failed(fault),
+    })
 }
 
-fn list(told: Vec<String>, count: usize) -> String {
-    let more = count - told.len();
-    let told = told.join(", ");
-    match more {
-        0 => told,
-        more => format!("{told}, and {more} more"),
-    }
+/// What an enforcing execution ends with that had to leave something.
+fn incomplete(plan: &CascadePlan, failures: &[CascadeFailure]) -> Fault {
+    let told = failures.iter().take(TOLD).map(|failure| {
+        let item = failure.item.clone().unwrap_or_default();
+        let (noun, name, uuid) = (item.resource_type, item.name, item.resource_uuid);
+        format!("{noun} {name} ({uuid}): {}", failure.message)
+    });
+    let (count, all) = (failures.len(), plan.item_count);
+    let more = match count.saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let told: Vec<_> = told.collect();
+    let (noun, uuid) = (CascadePlan::NOUN, &plan.uuid);
+    let message = format!(
+        "{count} of {all} resources of {noun} {uuid} are left as they were; {}{more}",
+        told.join("; ")
+    );
+    Fault::new(ErrorCode::CascadeIncomplete, message).on(noun, uuid)
 }

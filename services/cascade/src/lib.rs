@@ -1,11 +1,13 @@
-//! Plans of what is deleted with a resource, and their execution.
+//! Plans of what becomes of others when something is done to a resource, and their execution.
 //!
-//! What has to go with what is found by [`cairn_cascade`]; here a plan of it is kept, shown, and
-//! carried out as it was shown or not at all. [`Cascades`] is this area of a node.
+//! What has to be done with what is found by [`cairn_cascade`]; here a plan of it is kept, shown,
+//! and carried out as it was shown or not at all. [`Cascades`] is this area of a node.
 
 mod api;
+mod compare;
 mod create;
 mod execute;
+mod operation;
 mod rows;
 
 use std::sync::Arc;
@@ -20,12 +22,20 @@ use cairn_resource::{Deleting, Resources};
 use cairn_store::{Migration, Store};
 
 /// The tables of this service.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    service: "cascade",
-    number: 1,
-    name: "cascade plan",
-    sql: include_str!("../migrations/0001_cascade_plan.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        service: "cascade",
+        number: 1,
+        name: "cascade plan",
+        sql: include_str!("../migrations/0001_cascade_plan.sql"),
+    },
+    Migration {
+        service: "cascade",
+        number: 2,
+        name: "operations",
+        sql: include_str!("../migrations/0002_operations.sql"),
+    },
+];
 
 /// The cascade area of a node.
 pub struct Cascades {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use cairn_proto::{
-    cascade::v1alpha1::{CascadeContent, CascadePlan, CascadePlanState, DeleteCascadePlanRequest},
+    cascade::v1alpha1::{
+        CascadeContent, CascadeFailure, CascadePlan, CascadePlanState, DeleteCascadePlanRequest,
+    },
     fault::Fault,
     meta::Resource as _,
 };
@@ -17,6 +19,9 @@ pub(crate) const CONTENT: &str = "SELECT content FROM cascade_plan_content WHERE
 /// How long a plan is kept, in microseconds: who has not executed it in a day has forgotten it.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
 
+/// The most failures that are kept.
+const FAILURES: usize = 1_000;
+
 pub(crate) async fn insert(
     tx: &mut Tx,
     plan: &CascadePlan,
@@ -26,6 +31,22 @@ pub(crate) async fn insert(
     let sql = "INSERT INTO cascade_plan_content (plan_uuid, content) VALUES (?, ?)";
     let content = Value::Bytes(content.encode_to_vec().into());
     tx.execute(sql, vec![(&plan.uuid).into(), content]).await?;
+    Ok(())
+}
+
+/// Adds to what a plan shows what was left: the first 1,000.
+pub(crate) async fn keep_failures(
+    tx: &mut Tx,
+    uuid: &str,
+    mut failures: Vec<CascadeFailure>,
+) -> Result<(), Fault> {
+    let shown = tx.rows(CONTENT, vec![uuid.into()]).await?;
+    let mut shown = content(uuid, &shown)?;
+    failures.truncate(FAILURES);
+    shown.failures = failures;
+    let sql = "UPDATE cascade_plan_content SET content = ? WHERE plan_uuid = ?";
+    let content = Value::Bytes(shown.encode_to_vec().into());
+    tx.execute(sql, vec![content, uuid.into()]).await?;
     Ok(())
 }
 

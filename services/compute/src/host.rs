@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 mod delete;
 mod enroll;
+mod maintenance;
 mod monitor;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -14,7 +15,7 @@ use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     compute::v1alpha1::{
-        Cluster, CreateHostRequest, Host, HostStatus, ResourceState, UpdateHostRequest,
+        Cluster, CreateHostRequest, Host, HostState, HostStatus, UpdateHostRequest,
     },
     crud::Check,
     fault::Fault,
@@ -58,6 +59,7 @@ pub(crate) fn new(needs: Needs) -> (Arc<Hosts>, Monitor) {
         callback_addresses,
         token,
         watch,
+        ..
     } = needs;
     let (say, heard) = mpsc::channel(HEARD);
     let networks = NetworkInternalClient::new(mesh.clone());
@@ -92,6 +94,7 @@ pub(crate) fn register(
     hosts: &Arc<Hosts>,
     flows: &mut Flows,
 ) -> Result<Builder, FlowError> {
+    let operations = maintenance::register(operations);
     let operations = operations
         .register(Creating::<CreateHostRequest, _>::with(New))
         .register(Updating::<UpdateHostRequest, _>::with(Changed))
@@ -160,7 +163,7 @@ impl Creation<CreateHostRequest> for New {
         let cluster = cluster.ok_or_else(|| Fault::not_found("cluster", &request.cluster_uuid))?;
         host.set_hypervisor_type(cluster.hypervisor_type());
         host.zone_uuid = cluster.zone_uuid;
-        host.set_state(ResourceState::Enabled);
+        host.set_state(HostState::Enabled);
         host.set_status(HostStatus::Connecting);
         Ok(())
     }
@@ -174,6 +177,17 @@ impl Change<UpdateHostRequest> for Changed {
         if let Some(address) = &request.address {
             check_address(address, check);
         }
+        if maintenance::is_in(request.state()) {
+            let problem = "is given; a host enters maintenance by EnterHostMaintenance";
+            check.refuse("state", problem);
+        }
+    }
+
+    async fn complete(&self, _: &mut Tx, before: &Host, after: &mut Host) -> Result<(), Fault> {
+        if before.state != after.state && maintenance::is_in(before.state()) {
+            return Err(maintenance::must_leave(before));
+        }
+        Ok(())
     }
 }
 

@@ -18,11 +18,12 @@ use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
     compute::v1alpha1::{
-        ClusterDispatch, HostDispatch, InstanceOfferingDispatch, VmInstanceDispatch, ZoneDispatch,
+        ClusterDispatch, HostDispatch, InstanceOfferingDispatch, VmInstanceClient,
+        VmInstanceDispatch, ZoneDispatch,
     },
     serve::Standard,
 };
-use cairn_resource::Resources;
+use cairn_resource::{DeletionPolicy, Resources};
 use cairn_store::{Migration, Store, StoreError};
 use cairn_tls::Ca;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "host memory",
         sql: include_str!("../migrations/0003_host_memory.sql"),
     },
+    Migration {
+        service: "compute",
+        number: 4,
+        name: "cascade",
+        sql: include_str!("../migrations/0004_cascade.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.
@@ -70,6 +77,10 @@ pub struct Needs {
     pub token: u64,
     /// How hosts are watched.
     pub watch: Watch,
+    /// What the deletion of a virtual machine does.
+    pub deletion: DeletionPolicy,
+    /// The pause between two rounds in which what was deleted long ago is expunged.
+    pub expunge_interval: Duration,
 }
 
 /// How hosts are watched.
@@ -99,20 +110,26 @@ pub struct Compute {
     hosts: Arc<Hosts>,
     vms: Arc<Vms>,
     monitor: Monitor,
+    mesh: Mesh,
+    expunge_interval: Duration,
 }
 
 impl Compute {
     /// The area, not yet at work.
     #[must_use]
     pub fn new(needs: Needs) -> Self {
-        let store = needs.store.clone();
-        let vms = Vms::new(&needs.mesh, needs.agents.clone(), needs.token);
+        let agents = needs.agents.clone();
+        let vms = Vms::new(&needs.mesh, agents, needs.token, needs.deletion);
+        let (store, mesh) = (needs.store.clone(), needs.mesh.clone());
+        let expunge_interval = needs.expunge_interval;
         let (hosts, monitor) = host::new(needs);
         Self {
             store,
             hosts,
             vms,
             monitor,
+            mesh,
+            expunge_interval,
         }
     }
 
@@ -131,7 +148,7 @@ impl Compute {
         let operations = cluster::register(operations);
         let operations = instance_offering::register(operations);
         let operations = host::register(operations, &self.hosts, flows)?;
-        vm_instance::register(operations, flows)
+        vm_instance::register(operations, &self.vms, flows)
     }
 
     /// Learns where the agents of all hosts are. Before operations are taken up again: theirs
@@ -172,9 +189,17 @@ impl Compute {
         Arc::clone(&self.hosts) as Arc<dyn HostRegistry>
     }
 
-    /// Watches over the hosts until told to stop.
+    /// Watches over the hosts, and expunges what was deleted long ago, until told to stop.
     pub async fn watch(self, stop: CancellationToken) {
-        self.monitor.run(stop).await;
+        let vms = VmInstanceClient::new(self.mesh.clone());
+        let (store, policy) = (&self.store, self.vms.policy);
+        let expunge = policy.in_rounds(self.expunge_interval, |due| {
+            vm_instance::expunge_due(store, &vms, due)
+        });
+        tokio::join!(
+            self.monitor.run(stop.clone()),
+            stop.run_until_cancelled(expunge)
+        );
     }
 }
 

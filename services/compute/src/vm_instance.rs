@@ -8,7 +8,9 @@ mod capacity;
 mod console;
 mod create;
 mod destroy;
+mod detach_nic;
 mod devices;
+mod expunge;
 mod hypervisor;
 mod instantiation;
 mod lifecycle;
@@ -33,11 +35,16 @@ use cairn_proto::{
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::NetworkInternalClient,
-    storage::{internal::v1alpha1::StorageInternalClient, v1alpha1::VolumeClient},
+    storage::{
+        internal::v1alpha1::StorageInternalClient,
+        v1alpha1::{PrimaryStorageAttachmentClient, VolumeClient},
+    },
 };
-use cairn_resource::Updating;
+use cairn_resource::{DeletionPolicy, Updating};
 use cairn_types::{ErrorCode, HostUuid};
 
+pub(crate) use capacity::count_on_host;
+pub(crate) use expunge::expunge_due;
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
@@ -62,6 +69,18 @@ const FLOWS: [(&str, &str); 5] = [
         "destroy-vm-instance.toml",
         include_str!("../flows/destroy-vm-instance.toml"),
     ),
+    (
+        "set-aside-vm-instance.toml",
+        include_str!("../flows/set-aside-vm-instance.toml"),
+    ),
+    (
+        "expunge-vm-instance.toml",
+        include_str!("../flows/expunge-vm-instance.toml"),
+    ),
+    (
+        "detach-vm-instance-nic.toml",
+        include_str!("../flows/detach-vm-instance-nic.toml"),
+    ),
 ];
 
 /// What the steps need.
@@ -70,23 +89,34 @@ pub(crate) struct Vms {
     pub(crate) networks: NetworkInternalClient,
     pub(crate) storages: StorageInternalClient,
     pub(crate) volumes: VolumeClient,
+    pub(crate) attachments: PrimaryStorageAttachmentClient,
     pub(crate) instantiation: VmInstantiationExtensions,
+    /// What a delete does.
+    pub(crate) policy: DeletionPolicy,
 }
 
 impl Vms {
-    pub(crate) fn new(mesh: &Mesh, agents: Agents, token: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        mesh: &Mesh,
+        agents: Agents,
+        token: u64,
+        policy: DeletionPolicy,
+    ) -> Arc<Self> {
         Arc::new(Self {
             hosts: Hosts::new(mesh.clone(), agents, token),
             networks: NetworkInternalClient::new(mesh.clone()),
             storages: StorageInternalClient::new(mesh.clone()),
             volumes: VolumeClient::new(mesh.clone()),
+            attachments: PrimaryStorageAttachmentClient::new(mesh.clone()),
             instantiation: VmInstantiationExtensions::new(mesh.clone()),
+            policy,
         })
     }
 }
 
 /// The steps, and the flows of them.
 pub(crate) fn steps(registry: &mut Registry, vms: &Arc<Vms>) {
+    let policy = vms.policy;
     let vms = || Arc::clone(vms);
     lifecycle::steps(registry);
     registry
@@ -97,6 +127,7 @@ pub(crate) fn steps(registry: &mut Registry, vms: &Arc<Vms>) {
         .step(devices::AllocateVolume(vms()))
         .step(devices::AllocateNic(vms()))
         .step(devices::ListDevices(vms()))
+        .step(devices::CheckAttached(vms()))
         .step(devices::ReleaseNics(vms()))
         .step(devices::ReleaseVolume(vms()))
         .step(instantiation::InstantiatePre(vms()))
@@ -106,7 +137,11 @@ pub(crate) fn steps(registry: &mut Registry, vms: &Arc<Vms>) {
         .step(hypervisor::StopOnHypervisor(vms()))
         .step(hypervisor::RebootOnHypervisor(vms()))
         .step(hypervisor::DestroyOnHypervisor(vms()))
-        .step(destroy::EnterDestroying);
+        .step(destroy::EnterDestroying::DESTROY)
+        .step(destroy::EnterDestroying::SET_ASIDE)
+        .step(destroy::EnterDestroying::expunge(policy))
+        .step(detach_nic::CheckNic(vms()))
+        .step(detach_nic::ReleaseNic(vms()));
     for (file, text) in FLOWS {
         registry.flow(file, text);
     }
@@ -116,13 +151,20 @@ pub(crate) fn steps(registry: &mut Registry, vms: &Arc<Vms>) {
 ///
 /// # Errors
 /// If a flow does not fit its handler.
-pub(crate) fn register(operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
+pub(crate) fn register(
+    operations: Builder,
+    vms: &Vms,
+    flows: &mut Flows,
+) -> Result<Builder, FlowError> {
     Ok(operations
         .register(create::Create::new(flows)?)
         .register(lifecycle::Lifecycle::start(flows)?)
         .register(lifecycle::Lifecycle::stop(flows)?)
         .register(lifecycle::Lifecycle::reboot(flows)?)
-        .register(destroy::Destroy::new(flows)?)
+        .register(destroy::Delete::new(vms.policy, flows)?)
+        .register(destroy::Recover)
+        .register(destroy::Expunge::new(flows)?)
+        .register(detach_nic::DetachNic::new(flows)?)
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
 }
 

@@ -120,7 +120,8 @@ fn operation_uuid(text: &str) -> Result<OperationUuid, Fault> {
 }
 
 impl Area {
-    /// The clusters that have the L2 network of each of these L3 networks.
+    /// The clusters that have the L2 network of each of these L3 networks, and are going to keep
+    /// it.
     async fn clusters_of(&self, networks: &[String]) -> Result<Vec<String>, Fault> {
         let mut carriers = BTreeSet::new();
         for uuid in networks {
@@ -131,7 +132,10 @@ impl Area {
         let count = i64::try_from(carriers.len()).unwrap_or(i64::MAX);
         let marks = vec!["?"; carriers.len()].join(", ");
         let sql = format!(
-            "SELECT cluster_uuid FROM l2_network_attachment WHERE l2_network_uuid IN ({marks}) \
+            "SELECT cluster_uuid FROM l2_network_attachment a WHERE l2_network_uuid IN ({marks}) \
+             AND NOT EXISTS (SELECT 1 FROM going WHERE resource_uuid = a.uuid) \
+             AND NOT EXISTS (SELECT 1 FROM cluster_bridge b WHERE b.removing <> 0 \
+             AND b.l2_network_uuid = a.l2_network_uuid AND b.cluster_uuid = a.cluster_uuid) \
              GROUP BY cluster_uuid HAVING COUNT(*) = ? ORDER BY cluster_uuid"
         );
         let values = carriers.into_iter().map(Value::from);

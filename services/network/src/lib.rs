@@ -23,7 +23,10 @@ use cairn_agent::{Agents, Hosts};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
-    compute::{ext::v1alpha1::VmInstantiationDispatch, v1alpha1::ClusterClient},
+    compute::{
+        ext::v1alpha1::VmInstantiationDispatch,
+        v1alpha1::{ClusterClient, VmInstanceClient},
+    },
     network::{
         internal::v1alpha1::NetworkInternalDispatch,
         v1alpha1::{
@@ -85,6 +88,7 @@ pub struct Network(Arc<Area>);
 pub(crate) struct Area {
     store: Store,
     clusters: ClusterClient,
+    vms: VmInstanceClient,
     hosts: Hosts,
 }
 
@@ -101,6 +105,7 @@ impl Network {
         Self(Arc::new(Area {
             store,
             clusters: ClusterClient::new(mesh.clone()),
+            vms: VmInstanceClient::new(mesh.clone()),
             hosts: Hosts::new(mesh, agents, token),
         }))
     }

@@ -2,6 +2,7 @@
 
 mod database;
 mod limits;
+mod deletion;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub use limits::LimitsConfig;
+pub use deletion::{DeletionConfig, PolicyName};
 
 /// A node's configuration. Only the data directory must be given.
 #[derive(Debug, Deserialize)]
@@ -39,6 +41,9 @@ pub struct Config {
     /// Flows that differ from those of the services.
     #[serde(default)]
     pub flows: FlowsConfig,
+    /// What a delete does to what can be kept.
+    #[serde(default)]
+    pub deletion: DeletionConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -150,6 +155,7 @@ impl Config {
             hosts: HostsConfig::default(),
             limits: LimitsConfig::default(),
             flows: FlowsConfig::default(),
+            deletion: DeletionConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown_limit_secs: shutdown_limit_secs(),
         }
@@ -220,6 +226,7 @@ impl Check for Config {
             problems.at(&self.shutdown_limit_secs, "is out of range", "use 1 to 600");
         }
         self.limits.check(problems);
+        self.deletion.check(problems);
         self.telemetry.check(problems);
     }
 }
@@ -249,6 +256,7 @@ mod tests {
                     shutdown_limit_secs = 0\n\n[callback]\nlisten = '0.0.0.0:7072'\n\n\
                     [hosts]\nping_failures = 0\nping_intervall_ms = 5\n\
                     [limits]\ncalls = 0\ncalls_per_account = 0\ncommands_per_host = 0\n";
+                    [deletion]\nvm_instance_kept_secs = 0\nexpunge_interval_secs = 0\n";
         let error = parse::<Config>(text, "node.toml").unwrap_err().to_string();
         for part in [
             "node.toml:1:18: `data_directory`: is a relative path; use an absolute one",
@@ -260,6 +268,8 @@ mod tests {
             "node.toml:12:9: `limits.calls`: is 0; use 1 or more",
             "node.toml:13:21: `limits.calls_per_account`: is 0; use 1 or more",
             "node.toml:14:21: `limits.commands_per_host`: is 0; use 1 or more",
+            "`deletion.vm_instance_kept_secs`: is 0; use 1 or more, or the policy direct",
+            "`deletion.expunge_interval_secs`: is out of range; use 1 to 86400",
             "ping_interval_ms",
         ] {
             assert!(error.contains(part), "{part} is not in:\n{error}");

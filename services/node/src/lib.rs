@@ -8,7 +8,8 @@ mod config;
 mod node;
 
 pub use config::{
-    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, FlowsConfig, HostsConfig, LimitsConfig,
+    CallbackConfig, Config, DatabaseConfig, DatabaseUrl, DeletionConfig, FlowsConfig, HostsConfig,
+    LimitsConfig, PolicyName,
     PublicConfig, ServiceName,
 };
 pub use node::{Additions, Node, NodeError};

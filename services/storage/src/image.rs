@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod create;
 mod delete;
 mod digest;
+mod expunge;
 mod format;
 mod source;
 mod upload;
@@ -51,11 +52,16 @@ pub(crate) fn steps(registry: &mut Registry, area: &Arc<Area>) {
             "complete-image-upload.toml",
             include_str!("../flows/complete-image-upload.toml"),
         )
-        .step(delete::EnterDeleting)
+        .step(delete::EnterDeleting::delete(area().policy))
+        .step(delete::EnterDeleting::expunge(area().policy))
         .step(delete::DeleteFile(area()))
         .flow(
             "delete-image.toml",
             include_str!("../flows/delete-image.toml"),
+        )
+        .flow(
+            "expunge-image.toml",
+            include_str!("../flows/expunge-image.toml"),
         );
 }
 
@@ -68,7 +74,9 @@ pub(crate) fn register(
         .register(create::Create::new(flows)?)
         .register(upload::Complete::new(flows)?)
         .register(Updating::<UpdateImageRequest>::plain())
-        .register(delete::Delete::new(area, flows)?))
+        .register(delete::Delete::new(area, flows)?)
+        .register(delete::Recover)
+        .register(delete::Expunge::new(area, flows)?))
 }
 
 /// The file of an image, once it is whole.

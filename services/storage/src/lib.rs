@@ -23,18 +23,18 @@ use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
-    compute::v1alpha1::ClusterClient,
+    compute::v1alpha1::{ClusterClient, VmInstanceClient},
     serve::Standard,
     storage::{
         internal::v1alpha1::StorageInternalDispatch,
         v1alpha1::{
-            BackupStorageDispatch, ImageCacheDispatch, ImageDispatch,
+            BackupStorageDispatch, ImageCacheDispatch, ImageClient, ImageDispatch,
             PrimaryStorageAttachmentDispatch, PrimaryStorageCapacityDispatch,
             PrimaryStorageDispatch, VolumeDispatch,
         },
     },
 };
-use cairn_resource::Resources;
+use cairn_resource::{DeletionPolicy, Resources};
 use cairn_sftp::SshKey;
 use cairn_store::{Migration, Store};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,10 @@ pub struct Needs {
     pub private: PathBuf,
     /// The pause between two looks at the backup storages.
     pub watch: Duration,
+    /// What the deletion of an image does.
+    pub deletion: DeletionPolicy,
+    /// The pause between two rounds in which what was deleted long ago is expunged.
+    pub expunge_interval: Duration,
 }
 
 /// The storage area of a node.
@@ -92,10 +96,14 @@ pub struct Storage(Arc<Area>);
 pub(crate) struct Area {
     store: Store,
     clusters: ClusterClient,
+    vms: VmInstanceClient,
     hosts: Hosts,
     ssh_key: SshKey,
     private: PathBuf,
     watch: Duration,
+    policy: DeletionPolicy,
+    expunge_interval: Duration,
+    images: ImageClient,
     uploads: Uploads,
 }
 
@@ -111,10 +119,16 @@ impl Storage {
             ssh_key,
             private,
             watch,
+            deletion,
+            expunge_interval,
         } = needs;
         Self(Arc::new(Area {
             store,
             clusters: ClusterClient::new(mesh.clone()),
+            vms: VmInstanceClient::new(mesh.clone()),
+            images: ImageClient::new(mesh.clone()),
+            policy: deletion,
+            expunge_interval,
             hosts: Hosts::new(mesh, agents, token),
             ssh_key,
             private,
@@ -167,9 +181,14 @@ impl Storage {
         vec![cairn_inspect::extension("storage", inspection)]
     }
 
-    /// Watches over the backup storages until told to stop.
+    /// Watches over the backup storages, and expunges what was deleted long ago, until told to stop.
     pub async fn watch(self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.0.watch()).await;
+        let area = &self.0;
+        let expunge = area
+            .policy
+            .in_rounds(area.expunge_interval, |due| area.expunge_due(due));
+        let work = async { tokio::join!(area.watch(), expunge) };
+        stop.run_until_cancelled(work).await;
     }
 }
 

@@ -96,6 +96,8 @@ impl Fixture {
             token: mesh.epoch(),
             ssh_key: key.clone(),
             private: directory.path().to_owned(),
+            deletion: cairn_resource::DeletionPolicy::Direct,
+            expunge_interval: std::time::Duration::from_secs(3_600),
             watch: Duration::from_millis(20),
         });
         let operations = Operations::builder(store.clone(), Queues::default());

@@ -10,10 +10,12 @@
 )]
 
 mod flow;
+mod cascade;
 mod local_call;
 mod process;
 mod queue;
 mod roles;
+mod running;
 mod startup;
 mod vm_create;
 
@@ -53,6 +55,15 @@ enum Scenario {
         /// Where: `sqlite`, `postgres` for a server that is started for this, or its URL.
         #[arg(long, default_value = "sqlite")]
         database: String,
+    },
+    /// The deletion of a zone with virtual machines on simulated hosts: planned, and carried out.
+    Cascade {
+        /// How many virtual machines.
+        #[arg(long, default_value_t = 10_000)]
+        vms: usize,
+        /// How many hosts.
+        #[arg(long, default_value_t = 100)]
+        hosts: usize,
     },
     /// A unary call of 200 bytes through the whole stack in one process.
     LocalCall {
@@ -98,6 +109,7 @@ fn main() {
             database,
         } => runtime.block_on(vm_create::run(vms, open, hosts, &database)),
         Scenario::Flow { flows, open } => runtime.block_on(flow::run(flows, open)),
+        Scenario::Cascade { vms, hosts } => runtime.block_on(cascade::run(vms, hosts)),
         Scenario::LocalCall { calls } => runtime.block_on(local_call::run(calls)),
         Scenario::Queue { tasks } => runtime.block_on(queue::run(tasks)),
         Scenario::Node { config } => return runtime.block_on(roles::node(config)),

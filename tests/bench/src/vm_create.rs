@@ -2,61 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use cairn_agent_protocol::Enrollment;
-use cairn_e2e::{Access, Ready, Recipe, Site, create_host, enroll_host, host_in, remote};
+use cairn_e2e::{Access, VM_MEMORY};
 use cairn_proto::{
     call::Mesh,
-    compute::v1alpha1::{HostStatus, VmInstanceClient},
+    compute::v1alpha1::VmInstanceClient,
     event::result,
     operation::v1alpha1::{GetOperationRequest, OperationClient, QueryOperationRequest},
     query::v1alpha1::{Condition, Operator, Query},
 };
-use cairn_testkit::{PostgresServer, SftpServer};
+use cairn_testkit::PostgresServer;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::process::{Process, cpu_of, file_system, node_config};
+use crate::{
+    process::{Process, cpu_of, file_system},
+    running::Running,
+};
 
 pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -> Value {
-    let folder = tempfile::tempdir().unwrap();
     let database = Place::of(database).await;
-    let config = node_config(folder.path(), database.url.as_deref());
-    let node = Process::start("node", config).await;
-    let mut simulator = Process::start("simulator", folder.path().join("agents")).await;
-    let access = Access::read(&folder.path().join("node/admin.json"));
-    let mesh = remote(&access);
-
-    let mut site = Site::empty(&mesh).await;
-    for number in 0..hosts {
-        let name = format!("host-{number}");
-        let host = create_host(&mesh, &site.cluster, &name, simulator.address).await;
-        let added = simulator.ask(json!({ "add-host": { "host": host } })).await;
-        let request = added["csr"].as_str().unwrap().to_owned();
-        let Enrollment {
-            certificate,
-            ca_certificate,
-            callback_addresses,
-        } = enroll_host(&mesh, host, request).await;
-        let install = json!({ "install": {
-            "host": host,
-            "certificate": certificate,
-            "caCertificate": ca_certificate,
-            "callbackAddresses": callback_addresses,
-        }});
-        simulator.ask(install).await;
-        site.hosts
-            .push(host_in(&mesh, &host.to_string(), HostStatus::Connected).await);
-    }
-    let recipe = Recipe {
-        // A million: enough for every virtual machine, and for each host, which serves from one of
-        // its own.
-        addresses: ["10.16.0.10", "10.31.250.250", "10.16.0.1"],
-        prefix_length: 12,
-        ..Recipe::default()
-    };
-    let sftp = SftpServer::start().await;
-    let place = (&sftp, &*folder.path().join("node"));
-    let ready = Ready::by(&mesh, site, recipe, place).await;
+    let mut site = Running::start(hosts, VM_MEMORY, database.url.as_deref()).await;
+    let (mesh, ready) = (site.mesh.clone(), &site.ready);
     let client = VmInstanceClient::new(mesh.clone());
     // The first one brings the image to a host and opens connections.
     let first = client
@@ -65,10 +31,10 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         .unwrap();
     let first = result(first).await.unwrap();
 
-    let commands_before = commands(&mut simulator).await;
-    let cpu = |simulator: &Process| [node.cpu(), simulator.cpu(), cpu_of("self")];
-    let cpu_before = cpu(&simulator);
-    let counted_before = counted(&access).await;
+    let commands_before = commands(&mut site.simulator).await;
+    let cpu = |site: &Running| [site.node.cpu(), site.simulator.cpu(), cpu_of("self")];
+    let cpu_before = cpu(&site);
+    let counted_before = counted(&site.access).await;
     let started = Instant::now();
     let creations = stream::iter(0..vms).map(|number| {
         let request = ready.vm_request(&format!("vm-{number}"));
@@ -82,9 +48,9 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
     });
     let mut latencies: Vec<Duration> = creations.buffer_unordered(open).collect().await;
     let elapsed = started.elapsed();
-    let cpu_after = cpu(&simulator);
-    let commands = commands(&mut simulator).await - commands_before;
-    let counted_after = counted(&access).await;
+    let cpu_after = cpu(&site);
+    let commands = commands(&mut site.simulator).await - commands_before;
+    let counted_after = counted(&site.access).await;
     let per_vm = |index: usize| (counted_after[index] - counted_before[index]) / vms as f64;
     let cpu_ms_per_vm = |index: usize| {
         let used: Duration = cpu_after[index] - cpu_before[index];
@@ -102,7 +68,7 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         "hosts": hosts,
         "synchronous": database.synchronous,
         "committed": database.committed,
-        "file_system": file_system(folder.path()).await,
+        "file_system": file_system(site.folder.path()).await,
         "vms_per_s": vms as f64 / elapsed.as_secs_f64(),
         "p50_ms": percentile(0.5),
         "p99_ms": percentile(0.99),
@@ -115,7 +81,7 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         "log_records": per_vm(1),
         "agent_commands": commands as f64 / vms as f64,
     });
-    node.stop().await;
+    site.node.stop().await;
     figures
 }
 

@@ -58,6 +58,14 @@ fn flow() {
 }
 
 #[test]
+fn cascade() {
+    figures(
+        &["cascade", "--vms", "20", "--hosts", "2"],
+        &["plan_ms", "delete_s", "delete_cpu_ms_per_vm", "resources"],
+    );
+}
+
+#[test]
 fn local_call() {
     figures(
         &["local-call", "--calls", "1000"],

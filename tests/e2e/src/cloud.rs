@@ -7,7 +7,7 @@ use std::{
 use cairn_agent_protocol::Enrollment;
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_boot::Spanned;
-use cairn_node::{Additions, Config, DatabaseUrl, Node, ServiceName};
+use cairn_node::{Additions, Config, DatabaseUrl, Node, PolicyName, ServiceName};
 use cairn_operation::Failpoints;
 use cairn_proto::{
     call::Mesh,
@@ -51,6 +51,8 @@ pub struct Cloud {
     pub failpoints: Option<Arc<dyn Failpoints>>,
     /// The operator's flows.
     pub flows: Option<PathBuf>,
+    /// What a delete does to what can be kept, and for how many seconds it is kept.
+    pub deletion: (PolicyName, u64),
     // Before the server of its database: fields are dropped in their order.
     node: Option<Node>,
     postgres: Option<PostgresServer>,
@@ -199,6 +201,7 @@ impl Cloud {
             leaves: BTreeSet::new(),
             failpoints: None,
             flows: None,
+            deletion: (PolicyName::Direct, 1),
             node: None,
             postgres,
             directory,
@@ -221,6 +224,12 @@ impl Cloud {
             .map(|services| Spanned::new(0..0, services));
         *config.hosts.ping_interval_ms.get_mut() = self.ping_interval_ms;
         config.flows.directory.clone_from(&self.flows);
+        let (policy, kept_secs) = self.deletion;
+        let deletion = &mut config.deletion;
+        (deletion.vm_instance, deletion.image) = (policy, policy);
+        *deletion.vm_instance_kept_secs.get_mut() = kept_secs;
+        *deletion.image_kept_secs.get_mut() = kept_secs;
+        *deletion.expunge_interval_secs.get_mut() = 1;
         let url = self.postgres.as_ref().map(PostgresServer::url);
         config.database.url = url.map(|url| Spanned::new(0..0, DatabaseUrl(url)));
         config

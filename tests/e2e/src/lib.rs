@@ -14,7 +14,7 @@ mod process;
 mod ready;
 mod remote;
 
-pub use cascade::{cascade, execute_plan, plan};
+pub use cascade::{cascade, execute_plan, execute_plan_in, plan, plan_for};
 pub use cloud::{Cloud, GONE_HOST, Site, create_host, enroll_host, host_in};
 pub use doctor::{assert_sound, examine};
 pub use process::{Held, HeldNode};

@@ -2,7 +2,7 @@
 
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
-use super::{CatalogError, ResourceType, option};
+use super::{CatalogError, OnDelete, ResourceType, cascade, option};
 
 /// A field of a resource, which is a column of its table.
 #[derive(Debug, Clone)]
@@ -21,6 +21,11 @@ pub struct Field {
     pub references: Option<String>,
     /// What becomes of the resource when a cascade deletes the one that the field names.
     pub on_delete: OnDelete,
+    /// What becomes of the whole, which the field names, before the resource is detached from it:
+    /// nothing ([`OnDelete::Refuse`]), or it is stopped.
+    pub on_detach: OnDelete,
+    /// What becomes of the resource in cascades that delete nothing, by their words.
+    pub on: Vec<(String, OnDelete)>,
     /// Never returned, queried, logged or stored in clear.
     pub secret: bool,
 }
@@ -44,18 +49,6 @@ pub enum FieldKind {
     Time,
     /// `bytes`: BYTEA.
     Bytes,
-}
-
-/// What becomes of a resource when a cascade deletes the one that it refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnDelete {
-    /// The cascade is refused, unless the resource goes for another reason.
-    Refuse,
-    /// It is deleted, too, before the other one.
-    Delete,
-    /// It is a part of the other one, whose own deletion removes it. If a cascade is to delete
-    /// the part, then the whole goes.
-    Part,
 }
 
 /// How many bits an integer has.
@@ -168,6 +161,7 @@ pub(super) fn resource(
         plural: text("plural"),
         columns: texts("columns"),
         deleted_after: texts("deleted_after"),
+        dependents: cascade::dependents(options).map_err(&problem)?,
         fields,
         message: message.clone(),
         name,
@@ -205,29 +199,22 @@ fn field(descriptor: &FieldDescriptor) -> Result<Field, String> {
     };
     let references = rule("references").and_then(|v| v.as_str().map(str::to_owned));
     let references = references.filter(|target| !target.is_empty());
-    let on_delete = match rule("on_delete").and_then(|v| v.as_enum_number()) {
-        None | Some(0) => OnDelete::Refuse,
-        Some(1) => OnDelete::Delete,
-        Some(2) => OnDelete::Part,
-        Some(other) => {
-            let name = descriptor.name();
-            return Err(format!(
-                "field {name} has on_delete {other}, which is unknown"
-            ));
-        }
+    let nullable = descriptor.supports_presence();
+    let (on_delete, on_detach, on) = match &rules {
+        None => (OnDelete::Refuse, OnDelete::Refuse, Vec::new()),
+        Some(rules) => cascade::reactions(rules, references.is_some(), nullable)
+            .map_err(|problem| format!("field {} {problem}", descriptor.name()))?,
     };
-    if on_delete != OnDelete::Refuse && references.is_none() {
-        let name = descriptor.name();
-        return Err(format!("field {name} has on_delete and references nothing"));
-    }
     Ok(Field {
         name: descriptor.name().to_owned(),
         json_name: descriptor.json_name().to_owned(),
         number: descriptor.number(),
         kind,
-        nullable: descriptor.supports_presence(),
+        nullable,
         references,
         on_delete,
+        on_detach,
+        on,
         secret: rule("secret").and_then(|v| v.as_bool()).unwrap_or(false),
     })
 }

@@ -8,7 +8,7 @@ use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepConte
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
-    compute::v1alpha1::{DeleteHostRequest, DeleteHostResponse, Host, ResourceState},
+    compute::v1alpha1::{DeleteHostRequest, DeleteHostResponse, Host, HostState},
     crud::{Check, Keyed as _},
     fault::Fault,
     meta::{OnDelete, Resource as _},
@@ -127,7 +127,7 @@ impl Step for Disable {
                 };
                 check_unused(tx, &uuid, |noun| !part(noun)).await?;
                 let mut host = before.clone();
-                host.set_state(ResourceState::Disabled);
+                host.set_state(HostState::Disabled);
                 host.stamp(now());
                 tx.update(&host).await?;
                 Ok(Bag::of(&before))

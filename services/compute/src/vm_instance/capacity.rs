@@ -17,7 +17,8 @@ pub(super) async fn reserve(
             "UPDATE host SET available_memory_bytes = available_memory_bytes - ?, \
              available_cpu_count = available_cpu_count - ? \
              WHERE uuid = ? AND state = 'Enabled' AND status = 'Connected' \
-             AND available_memory_bytes >= ? AND available_cpu_count >= ?",
+             AND available_memory_bytes >= ? AND available_cpu_count >= ? \
+             AND NOT EXISTS (SELECT 1 FROM going WHERE resource_uuid = host.uuid)",
             vec![
                 Value::Int(memory),
                 Value::Int(cpus),
@@ -46,4 +47,12 @@ pub(super) async fn release(tx: &mut Tx, vm: &VmInstance) -> Result<(), Fault> {
     )
     .await?;
     Ok(())
+}
+
+/// How many virtual machines are on a host that are not stopped.
+pub(crate) async fn count_on_host(tx: &mut Tx, host: &str) -> Result<i64, Fault> {
+    let sql = "SELECT COUNT(*) FROM vm_instance WHERE host_uuid = ? \
+               AND state NOT IN ('Stopped', 'Destroyed')";
+    let rows = tx.rows(sql, vec![host.into()]).await?;
+    Ok(rows.first().map_or(Ok(0), |row| row.int(0))?)
 }

@@ -1,6 +1,7 @@
 //! Destroying: the virtual machine, its nics and its root volume go. Once begun it only goes
 //! forward: what fails, since its host is away for instance, is left to a job that tries it again
-//! until it is gone.
+//! until it is gone. By the deletion policy a delete may keep the nics and the volume, so that the
+//! virtual machine can be recovered; then the other half follows when it is expunged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,31 +11,68 @@ use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
     compute::v1alpha1::{
-        DeleteVmInstanceRequest, DeleteVmInstanceResponse, VmInstance, VmInstanceState as State,
+        DeleteVmInstanceRequest, DeleteVmInstanceResponse, ExpungeVmInstanceRequest,
+        ExpungeVmInstanceResponse, RecoverVmInstanceRequest, RecoverVmInstanceResponse, VmInstance,
+        VmInstanceState as State,
     },
     crud::Keyed as _,
     fault::Fault,
     meta::Resource as _,
 };
+use cairn_resource::{DeletionPolicy, now};
+use cairn_types::ErrorCode;
 
 use super::{capacity, checked, state};
 
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const REQUEST: &str = "cairn.compute.v1alpha1.DeleteVmInstanceRequest";
 
-pub(super) struct Destroy {
-    flow: Flow,
+/// What an operation gets: an agent and a file system may take their time.
+const TIME_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Whether it held nothing of its host.
+fn held_nothing(before: &VmInstance) -> bool {
+    matches!(before.state(), State::Stopped | State::Destroyed)
 }
 
-impl Destroy {
-    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
-        let flow = flows.of::<Self>("destroy-vm-instance", &[VM])?;
-        Ok(Self { flow })
+/// Runs the flow after which there is no row.
+async fn run_to_the_end(
+    flow: &Flow,
+    cx: &OperationContext,
+    uuid: &str,
+) -> Result<Ended<VmInstance>, Fault> {
+    let uuid = uuid.to_owned();
+    let request = DeleteVmInstanceRequest { uuid };
+    let destroyed = flow.run(cx, Bag::of(&request), |tx, bag| {
+        let before = bag.get::<VmInstance>().unwrap_or_default();
+        Box::pin(async move {
+            if tx.delete::<VmInstance>(&before.uuid).await? && !held_nothing(&before) {
+                capacity::release(tx, &before).await?;
+            }
+            Ok(before)
+        })
+    });
+    destroyed.await
+}
+
+pub(super) struct Delete {
+    destroy: Flow,
+    set_aside: Flow,
+    policy: DeletionPolicy,
+}
+
+impl Delete {
+    pub(super) fn new(policy: DeletionPolicy, flows: &mut Flows) -> Result<Self, FlowError> {
+        Ok(Self {
+            destroy: flows.of::<Self>("destroy-vm-instance", &[VM])?,
+            set_aside: flows.of::<Self>("set-aside-vm-instance", &[VM])?,
+            policy,
+        })
     }
 }
 
 #[async_trait]
-impl Handler for Destroy {
+impl Handler for Delete {
     type Request = DeleteVmInstanceRequest;
     type Response = DeleteVmInstanceResponse;
     type Spec = DeleteVmInstanceRequest;
@@ -49,7 +87,7 @@ impl Handler for Destroy {
     }
 
     fn time_limit(&self) -> Duration {
-        Duration::from_secs(2 * 60 * 60)
+        TIME_LIMIT
     }
 
     async fn run(
@@ -57,28 +95,165 @@ impl Handler for Destroy {
         cx: &OperationContext,
         request: Arc<DeleteVmInstanceRequest>,
     ) -> Result<Ended<VmInstance>, Fault> {
-        let destroyed = self.flow.run(cx, Bag::of(&*request), |tx, bag| {
+        if !self.policy.keeps() {
+            return run_to_the_end(&self.destroy, cx, &request.uuid).await;
+        }
+        let destroyed = self.set_aside.run(cx, Bag::of(&*request), |tx, bag| {
             let before = bag.get::<VmInstance>().unwrap_or_default();
             Box::pin(async move {
-                if tx.delete::<VmInstance>(&before.uuid).await? && before.state() != State::Stopped
-                {
+                let mut vm = state::load(tx, &before.uuid).await?;
+                state::enter(tx, &mut vm, State::Destroyed).await?;
+                if !held_nothing(&before) {
                     capacity::release(tx, &before).await?;
                 }
-                Ok(before)
+                Ok(vm)
             })
         });
         destroyed.await
     }
 }
 
+pub(super) struct Expunge {
+    flow: Flow,
+}
+
+impl Expunge {
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("expunge-vm-instance", &[VM])?;
+        Ok(Self { flow })
+    }
+}
+
+#[async_trait]
+impl Handler for Expunge {
+    type Request = ExpungeVmInstanceRequest;
+    type Response = ExpungeVmInstanceResponse;
+    type Spec = ExpungeVmInstanceRequest;
+    const METHOD: &'static Method = ExpungeVmInstanceRequest::METHOD;
+
+    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &Self::Spec) -> Queue {
+        Queue::serial(VmInstance::NOUN, request.key())
+    }
+
+    fn time_limit(&self) -> Duration {
+        TIME_LIMIT
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Spec>,
+    ) -> Result<Ended<VmInstance>, Fault> {
+        run_to_the_end(&self.flow, cx, &request.uuid).await
+    }
+}
+
+pub(super) struct Recover;
+
+#[async_trait]
+impl Handler for Recover {
+    type Request = RecoverVmInstanceRequest;
+    type Response = RecoverVmInstanceResponse;
+    type Spec = RecoverVmInstanceRequest;
+    const METHOD: &'static Method = RecoverVmInstanceRequest::METHOD;
+
+    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &Self::Spec) -> Queue {
+        Queue::serial(VmInstance::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Spec>,
+    ) -> Result<Ended<VmInstance>, Fault> {
+        cx.finish(move |tx| {
+            let uuid = request.uuid.clone();
+            Box::pin(async move {
+                let mut vm = state::load(tx, &uuid).await?;
+                if vm.state() != State::Destroyed {
+                    return Err(not_destroyed(&vm, "is recovered"));
+                }
+                state::enter(tx, &mut vm, State::Stopped).await?;
+                vm.stamp(now());
+                tx.update(&vm).await?;
+                Ok(vm)
+            })
+        })
+        .await
+    }
+}
+
+fn not_destroyed(vm: &VmInstance, what: &str) -> Fault {
+    let (uuid, state) = (&vm.uuid, vm.state());
+    let message = format!(
+        "virtual machine {uuid} is {state:?}; one that was deleted and is Destroyed {what}"
+    );
+    Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, uuid)
+}
+
+fn kept(vm: &VmInstance, how: &str) -> Fault {
+    let message = format!("virtual machine {} {how}", vm.uuid);
+    Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, &vm.uuid)
+}
+
+fn check_expunge(vm: &VmInstance, policy: DeletionPolicy) -> Result<(), Fault> {
+    if vm.state() != State::Destroyed {
+        return Err(not_destroyed(vm, "is expunged"));
+    }
+    match policy {
+        DeletionPolicy::Never => Err(kept(
+            vm,
+            "is kept for good: the node's deletion policy is never",
+        )),
+        DeletionPolicy::Direct | DeletionPolicy::Delay(_) => Ok(()),
+    }
+}
+
 /// Enters the state, and keeps how the virtual machine was before: one that was stopped holds
 /// nothing of its host.
-pub(super) struct EnterDestroying;
+pub(super) struct EnterDestroying {
+    name: &'static str,
+    /// What is expunged was deleted before, and is not to be kept for good; unless a cascade takes
+    /// away what it needs.
+    expunges: Option<DeletionPolicy>,
+    /// It is only set aside.
+    keeps: bool,
+}
+
+impl EnterDestroying {
+    pub(super) const DESTROY: Self = Self {
+        name: "enter-destroying",
+        expunges: None,
+        keeps: false,
+    };
+
+    pub(super) const SET_ASIDE: Self = Self {
+        name: "enter-setting-aside",
+        expunges: None,
+        keeps: true,
+    };
+
+    pub(super) const fn expunge(policy: DeletionPolicy) -> Self {
+        Self {
+            name: "enter-expunging",
+            expunges: Some(policy),
+            keeps: false,
+        }
+    }
+}
 
 #[async_trait]
 impl Step for EnterDestroying {
     fn name(&self) -> &'static str {
-        "enter-destroying"
+        self.name
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -91,10 +266,20 @@ impl Step for EnterDestroying {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let request: DeleteVmInstanceRequest = cx.get()?;
+        let (expunges, keeps) = (self.expunges, self.keeps);
         Ok(Outcome::rows(move |tx| {
             let uuid = request.uuid.clone();
             Box::pin(async move {
                 let before = state::load(tx, &uuid).await?;
+                match expunges {
+                    Some(policy) if tx.going(&uuid).await?.is_none() => {
+                        check_expunge(&before, policy)?;
+                    }
+                    None if keeps && before.state() == State::Destroyed => {
+                        return Err(kept(&before, "is Destroyed already; recover or expunge it"));
+                    }
+                    _ => {}
+                }
                 state::enter(tx, &mut before.clone(), State::Destroying).await?;
                 Ok(Bag::of(&before))
             })

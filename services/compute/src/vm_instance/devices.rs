@@ -2,25 +2,28 @@
 //! All of them ask other services, by uuids that follow from the operation: a repeat asks for
 //! the same.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use cairn_flow::{Outcome, Step, StepContext};
 use cairn_proto::{
-    compute::v1alpha1::{CreateVmInstanceRequest, VmInstance},
+    compute::v1alpha1::{CreateVmInstanceRequest, Host, VmInstance},
     fault::Fault,
+    meta::Resource as _,
     network::internal::v1alpha1::{
-        AllocateNicRequest, ListNicsRequest, ListNicsResponse, ReleaseNicRequest,
+        AllocateNicRequest, GetClustersRequest, ListNicsRequest, ListNicsResponse,
+        ReleaseNicRequest,
     },
+    query::v1alpha1::{Condition, Operator, Query},
     storage::{
         internal::v1alpha1::{
             AllocateVolumeRequest, CacheImageRequest, InstantiateVolumeRequest,
             ReleaseVolumeRequest, SelectBackupStorageRequest, SelectBackupStorageResponse,
         },
-        v1alpha1::{GetVolumeRequest, Volume},
+        v1alpha1::{GetVolumeRequest, QueryPrimaryStorageAttachmentRequest, Volume},
     },
 };
-use cairn_types::TaskUuid;
+use cairn_types::{ErrorCode, TaskUuid};
 
 use super::{Vms, placement::as_fault};
 
@@ -270,6 +273,74 @@ impl Step for ListDevices {
         };
         let nics = self.0.networks.list_nics(nics).await.map_err(as_fault)?;
         Ok(Outcome::provide(&volume.volume.unwrap_or_default()).and(&nics))
+    }
+}
+
+/// The host's cluster still has what the virtual machine needs: it may have been detached since it
+/// ran the last time.
+pub(super) struct CheckAttached(pub(super) Arc<Vms>);
+
+#[async_trait]
+impl Step for CheckAttached {
+    fn name(&self) -> &'static str {
+        "check-attached"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[VM, VOLUME, NICS]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let (vm, volume): (VmInstance, Volume) = (cx.get()?, cx.get()?);
+        let nics: ListNicsResponse = cx.get()?;
+        let host = vm.host_uuid.clone().unwrap_or_default();
+        let found = cx.operation().store().get::<Host>(&host).await?;
+        let found = found.ok_or_else(|| Fault::not_found(Host::NOUN, &host))?;
+        let (cluster, storage) = (found.cluster_uuid, volume.primary_storage_uuid);
+        let networks = nics.nics.into_iter().filter_map(|nic| nic.vm_nic);
+        let networks: BTreeSet<_> = networks.map(|nic| nic.l3_network_uuid).collect();
+        let missing = if !self.has_networks(&cluster, networks).await? {
+            "the L2 networks of all its nics".to_owned()
+        } else if !self.has_storage(&cluster, &storage).await? {
+            format!("primary-storage {storage}, which has the root volume")
+        } else {
+            return Ok(Outcome::none());
+        };
+        let message = format!("cluster {cluster} does not have {missing}; attach what is missing");
+        Err(Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, &vm.uuid))
+    }
+}
+
+impl CheckAttached {
+    async fn has_networks(&self, cluster: &str, networks: BTreeSet<String>) -> Result<bool, Fault> {
+        if networks.is_empty() {
+            return Ok(true);
+        }
+        let l3_network_uuids = networks.into_iter().collect();
+        let request = GetClustersRequest { l3_network_uuids };
+        let found = self.0.networks.get_clusters(request).await;
+        let found = found.map_err(as_fault)?.cluster_uuids;
+        Ok(found.iter().any(|found| found == cluster))
+    }
+
+    async fn has_storage(&self, cluster: &str, storage: &str) -> Result<bool, Fault> {
+        let equal = |field: &str, value: &str| Condition {
+            field: field.to_owned(),
+            operator: Operator::Eq.into(),
+            values: vec![value.to_owned()],
+        };
+        let query = Query {
+            conditions: vec![
+                equal("cluster_uuid", cluster),
+                equal("primary_storage_uuid", storage),
+            ],
+            count: true,
+            ..Query::default()
+        };
+        let request = QueryPrimaryStorageAttachmentRequest { query: Some(query) };
+        let attached = &self.0.attachments;
+        let found = attached.query_primary_storage_attachment(request).await;
+        Ok(found.map_err(as_fault)?.total.unwrap_or_default() > 0)
     }
 }
 

@@ -175,6 +175,7 @@ impl<Q: Keyed + Name> Step for Enter<Q> {
                 let mut vm = state::load(tx, &uuid).await?;
                 state::enter(tx, &mut vm, to).await?;
                 if reserves {
+                    refuse_held(tx, &uuid).await?;
                     reserve(tx, &vm).await?;
                 }
                 Ok(Bag::of(&vm))
@@ -205,11 +206,32 @@ impl<Q: Keyed + Name> Step for Enter<Q> {
     }
 }
 
+/// What a cascade has stopped, or is about to, is not started before its end.
+async fn refuse_held(tx: &mut Tx, uuid: &str) -> Result<(), Fault> {
+    let Some(plan) = tx.going(uuid).await? else {
+        return Ok(());
+    };
+    let message =
+        format!("virtual machine {uuid} is part of cascade plan {plan}; start it after its end");
+    Err(Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, uuid))
+}
+
 /// A virtual machine starts where its root volume is.
 async fn reserve(tx: &mut Tx, vm: &VmInstance) -> Result<(), Fault> {
-    let uuid = vm.host_uuid.clone().unwrap_or_default();
+    let Some(uuid) = vm.host_uuid.clone() else {
+        let message = format!(
+            "virtual machine {} has no host: the one that it ran on is gone",
+            vm.uuid
+        );
+        return Err(Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, &vm.uuid));
+    };
     if capacity::reserve(tx, &uuid, vm.cpu_count, vm.memory_bytes).await? {
         return Ok(());
+    }
+    if let Some(plan) = tx.going(&uuid).await? {
+        let message =
+            format!("host {uuid}, which has the root volume, is part of cascade plan {plan}");
+        return Err(Fault::new(ErrorCode::WrongState, message).on(VmInstance::NOUN, &vm.uuid));
     }
     let host = tx.get::<Host>(&uuid).await?;
     let host = host.ok_or_else(|| Fault::not_found(Host::NOUN, &uuid))?;

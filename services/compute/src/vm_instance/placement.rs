@@ -126,6 +126,7 @@ async fn fitting(
     let sql = format!(
         "SELECT uuid, zone_uuid, cluster_uuid FROM host \
          WHERE state = 'Enabled' AND status = 'Connected' \
+         AND NOT EXISTS (SELECT 1 FROM going WHERE resource_uuid = host.uuid) \
          AND available_memory_bytes >= ? AND available_cpu_count >= ? {among_these}\
          ORDER BY available_memory_bytes DESC, uuid LIMIT ? OFFSET ?"
     );
@@ -200,6 +201,7 @@ async fn most_memory(store: &Store, request: &CreateVmInstanceRequest) -> Result
     let sql = "SELECT uuid, zone_uuid, cluster_uuid FROM host \
                WHERE available_memory_bytes >= ? AND available_cpu_count >= ? \
                AND state = 'Enabled' AND status = 'Connected' \
+               AND NOT EXISTS (SELECT 1 FROM going WHERE resource_uuid = host.uuid) \
                ORDER BY available_memory_bytes DESC LIMIT ?";
     let values = vec![
         number(offering.memory_bytes),

@@ -11,8 +11,8 @@ use cairn_types::ErrorCode;
 
 /// From each state, those that may follow. Starting goes back to Stopped when a start is rolled
 /// back; Stopping and Rebooting go back to Running. A virtual machine that an operation left on
-/// its way can still be destroyed: operations of one virtual machine never overlap. Nothing
-/// follows Destroying but the end of the row.
+/// its way can still be destroyed: operations of one virtual machine never overlap. What follows
+/// Destroying is the end of the row, or Destroyed, from where it comes back as Stopped.
 const TABLE: &[(State, &[State])] = &[
     (
         State::Starting,
@@ -34,7 +34,8 @@ const TABLE: &[(State, &[State])] = &[
     ),
     (State::Stopped, &[State::Starting, State::Destroying]),
     (State::Rebooting, &[State::Running, State::Destroying]),
-    (State::Destroying, &[]),
+    (State::Destroying, &[State::Destroyed]),
+    (State::Destroyed, &[State::Stopped, State::Destroying]),
     (
         State::Unknown,
         &[State::Running, State::Stopped, State::Destroying],
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn every_state_is_in_the_table_and_can_be_reached() {
-        for number in 1..=7 {
+        for number in 1..=8 {
             let state = State::try_from(number).unwrap();
             assert_eq!(
                 TABLE.iter().filter(|(from, _)| *from == state).count(),

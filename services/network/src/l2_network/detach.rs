@@ -1,4 +1,5 @@
-//! Detaching a network from a cluster: refused while nics are on it. Its hosts lose the bridge.
+//! Detaching a network from a cluster: refused while virtual machines with nics on it run there. Its
+//! hosts lose the bridge. One that is stopped keeps its nics, and starts again where the network is.
 
 use std::sync::Arc;
 
@@ -6,23 +7,22 @@ use async_trait::async_trait;
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
+    compute::v1alpha1::QueryVmInstanceRequest,
     crud::{Check, Keyed as _},
     fault::Fault,
     meta::Resource,
     network::v1alpha1::{
         DetachL2NetworkFromClusterRequest, DetachL2NetworkFromClusterResponse, L2Network,
     },
+    query::v1alpha1::{Condition, Operator, Query},
 };
-use cairn_store::{Row, Tx, Value};
+use cairn_store::{Tx, Value};
 use cairn_types::{ErrorCode, HostUuid};
+use tonic::Code;
 use tracing::warn;
 
 use super::attached;
 use crate::Area;
-
-/// Nics on the L3 networks of an L2 network; takes its uuid.
-const NICS: &str = "SELECT COUNT(*) FROM vm_nic WHERE l3_network_uuid IN \
-                    (SELECT uuid FROM l3_network WHERE l2_network_uuid = ?)";
 
 pub(super) struct Detach(pub(super) Arc<Area>);
 
@@ -60,10 +60,15 @@ impl Handler for Detach {
             let fault = Fault::new(ErrorCode::WrongState, message);
             return Err(fault.on(L2Network::NOUN, &network.uuid));
         }
-        let nics = area.store.rows(NICS, vec![(&network.uuid).into()]);
-        unused(&network.uuid, &nics.await?)?;
-        // From here on a host that connects is not given the bridge.
+        area.unused(&network.uuid, cluster).await?;
+        // From here on a host that connects is not given the bridge, and no virtual machine is
+        // started that needs it.
         self.removing(&network.uuid, cluster, true).await?;
+        // One may have started since it was looked for.
+        if let Err(fault) = area.unused(&network.uuid, cluster).await {
+            self.removing(&network.uuid, cluster, false).await?;
+            return Err(fault);
+        }
         // A host that does not answer keeps its bridge, which nothing is plugged into.
         let hosts = area.hosts.connected(cluster).await?;
         match self.remove(cx, &request, &network, &hosts).await {
@@ -140,8 +145,6 @@ impl Detach {
 async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<L2Network, Fault> {
     let network = tx.get::<L2Network>(uuid).await?;
     let network = network.ok_or_else(|| Fault::not_found(L2Network::NOUN, uuid))?;
-    // One may have come since the bridges began to go.
-    unused(uuid, &tx.rows(NICS, vec![uuid.into()]).await?)?;
     for table in ["l2_network_attachment", "cluster_bridge"] {
         let sql = format!("DELETE FROM {table} WHERE l2_network_uuid = ? AND cluster_uuid = ?");
         tx.execute(&sql, vec![uuid.into(), cluster.into()]).await?;
@@ -149,14 +152,41 @@ async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<L2Network, Fau
     Ok(network)
 }
 
-fn unused(uuid: &str, count: &[Row]) -> Result<(), Fault> {
-    let count = count.first().map_or(Ok(0), |row| row.int(0))?;
-    if count == 0 {
-        return Ok(());
+impl Area {
+    /// No virtual machine with a nic on the network runs in the cluster, by what their service says.
+    async fn unused(&self, network: &str, cluster: &str) -> Result<(), Fault> {
+        let condition = |field: &str, operator: Operator, values: &[&str]| Condition {
+            field: field.to_owned(),
+            operator: operator.into(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        let query = Query {
+            conditions: vec![
+                condition("host.cluster_uuid", Operator::Eq, &[cluster]),
+                condition(
+                    "vm_nics.l3_network.l2_network_uuid",
+                    Operator::Eq,
+                    &[network],
+                ),
+                condition("state", Operator::NotIn, &["Stopped", "Destroyed"]),
+            ],
+            count: true,
+            ..Query::default()
+        };
+        let request = QueryVmInstanceRequest { query: Some(query) };
+        let count = match self.vms.query_vm_instance(request).await {
+            Ok(found) => found.total.unwrap_or_default(),
+            // A cloud without virtual machines.
+            Err(status) if status.code() == Code::Unimplemented => 0,
+            Err(status) => return Err(Fault::from_status(&status)),
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "l2-network {network} is in use in cluster {cluster} by {count} vm-instance that run \
+             there; stop them, or all of them by a cascade plan"
+        );
+        Err(Fault::new(ErrorCode::InUse, message).on(L2Network::NOUN, network))
     }
-    let message = format!(
-        "l2-network {uuid} has {count} nics on its L3 networks; destroy their virtual machines \
-         first"
-    );
-    Err(Fault::new(ErrorCode::InUse, message).on(L2Network::NOUN, uuid))
 }

@@ -16,7 +16,7 @@ on_both_databases!(
     wrong_fields_are_named,
     a_network_is_attached_once_and_in_its_zone,
     an_interface_of_a_cluster_carries_one_network,
-    nics_keep_their_network_attached,
+    nics_of_what_does_not_run_let_their_network_go,
     a_host_that_gets_no_bridge_fails_the_attachment,
     clusters_are_those_that_have_every_network,
 );
@@ -117,7 +117,7 @@ async fn an_interface_of_a_cluster_carries_one_network(database: Database) {
     attach(&fixture, &two, &fixture.cluster).await.unwrap();
 }
 
-async fn nics_keep_their_network_attached(database: Database) {
+async fn nics_of_what_does_not_run_let_their_network_go(database: Database) {
     let fixture = Fixture::new(database).await;
     let carrier = fixture.l2_network("eth0").await;
     let network = fixture.l3_network(&carrier).await;
@@ -128,14 +128,13 @@ async fn nics_keep_their_network_attached(database: Database) {
     attach(&fixture, &carrier, &fixture.cluster).await.unwrap();
     let request = fixture.allocation(&network);
     fixture.allocate(request.clone()).await.unwrap();
-    let fault = detach(&fixture, &carrier, &fixture.cluster)
-        .await
-        .unwrap_err();
-    assert_eq!(fault.code, ErrorCode::InUse);
-    assert_eq!(fixture.count("l2_network_attachment").await, 1);
-    fixture.release(&request.uuid).await;
     detach(&fixture, &carrier, &fixture.cluster).await.unwrap();
     assert_eq!(fixture.count("cluster_bridge").await, 0);
+    assert_eq!(fixture.count("vm_nic").await, 1);
+    assert_eq!(clusters(&fixture, &[&network]).await.unwrap(), [""; 0]);
+    attach(&fixture, &carrier, &fixture.cluster).await.unwrap();
+    let found = clusters(&fixture, &[&network]).await.unwrap();
+    assert_eq!(found, [fixture.cluster.clone()]);
 }
 
 async fn a_host_that_gets_no_bridge_fails_the_attachment(database: Database) {

@@ -79,6 +79,8 @@ impl Areas {
                     failures: *config.hosts.ping_failures.get_ref(),
                     ..Watch::default()
                 },
+                deletion: config.deletion.of_vm_instances(),
+                expunge_interval: config.deletion.expunge_interval(),
             }),
             network: Network::new(cairn_network_service::Needs {
                 store: store(),
@@ -94,6 +96,8 @@ impl Areas {
                 ssh_key: parts.ssh_key.clone(),
                 private: config.data_directory.get_ref().clone(),
                 watch: BACKUP_STORAGES,
+                deletion: config.deletion.of_images(),
+                expunge_interval: config.deletion.expunge_interval(),
             }),
             cascades: Cascades::new(store(), mesh()),
             doctor: Doctor::new(cairn_doctor_service::Needs {

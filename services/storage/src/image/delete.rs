@@ -1,4 +1,5 @@
-//! Deleting: the file on the backup storage, then the rows, then the copies on hosts.
+//! Deleting: the file on the backup storage, then the rows, then the copies on hosts. By the
+//! deletion policy an image may only be set aside, until it is recovered or expunged.
 
 use std::sync::Arc;
 
@@ -7,59 +8,42 @@ use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
-    crud::{Check, Keyed as _},
+    crud::{Check, Keyed},
     fault::Fault,
     meta::Resource,
-    storage::v1alpha1::{DeleteImageRequest, DeleteImageResponse, Image, ImageCache, ImageStatus},
+    storage::v1alpha1::{
+        DeleteImageRequest, DeleteImageResponse, ExpungeImageRequest, ExpungeImageResponse, Image,
+        ImageCache, ImageStatus, RecoverImageRequest, RecoverImageResponse,
+    },
 };
+use cairn_resource::DeletionPolicy;
 use cairn_store::Tx;
 use cairn_types::ErrorCode;
 
-use super::{IMAGE, enter, load};
+use super::{IMAGE, enter, load, must_be};
 use crate::Area;
 
 const REQUEST: &str = "cairn.storage.v1alpha1.DeleteImageRequest";
 
-pub(super) struct Delete {
+/// Everything of it goes.
+struct Destroying {
     flow: Flow,
     area: Arc<Area>,
 }
 
-impl Delete {
-    pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
-        let flow = flows.of::<Self>("delete-image", &[IMAGE])?;
+impl Destroying {
+    fn new(area: &Arc<Area>, flow: Flow) -> Self {
         let area = Arc::clone(area);
-        Ok(Self { flow, area })
-    }
-}
-
-#[async_trait]
-impl Handler for Delete {
-    type Request = DeleteImageRequest;
-    type Response = DeleteImageResponse;
-    type Spec = DeleteImageRequest;
-    const METHOD: &'static Method = DeleteImageRequest::METHOD;
-
-    fn check(&self, request: &DeleteImageRequest) -> Result<DeleteImageRequest, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
+        Self { flow, area }
     }
 
-    fn queue(&self, request: &DeleteImageRequest) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
-    }
-
-    async fn run(
-        &self,
-        cx: &OperationContext,
-        request: Arc<DeleteImageRequest>,
-    ) -> Result<Ended<Image>, Fault> {
+    async fn run(&self, cx: &OperationContext, uuid: &str) -> Result<Ended<Image>, Fault> {
         // Listed before the rows go: afterwards nothing says where the files are.
-        let values = vec![request.key().into()];
-        let caches = self.area.store.list("image_uuid = ?", values).await?;
-        let deleted = self.flow.run(cx, Bag::of(&*request), |tx, bag| {
+        let caches = self.area.store.list("image_uuid = ?", vec![uuid.into()]);
+        let caches = caches.await?;
+        let uuid = uuid.to_owned();
+        let request = DeleteImageRequest { uuid };
+        let deleted = self.flow.run(cx, Bag::of(&request), |tx, bag| {
             let image = bag.get::<Image>();
             Box::pin(async move {
                 let image = image.unwrap_or_default();
@@ -76,13 +60,167 @@ impl Handler for Delete {
     }
 }
 
+pub(super) struct Delete(Destroying);
+
+impl Delete {
+    pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("delete-image", &[IMAGE])?;
+        Ok(Self(Destroying::new(area, flow)))
+    }
+
+    /// Whether the image is set aside, and not removed.
+    async fn keeps(&self, uuid: &str) -> Result<bool, Fault> {
+        if !self.0.area.policy.keeps() {
+            return Ok(false);
+        }
+        let image = self.0.area.store.get::<Image>(uuid).await?;
+        let ready = |image: Image| image.status() == ImageStatus::Ready;
+        Ok(image.is_some_and(ready))
+    }
+}
+
+#[async_trait]
+impl Handler for Delete {
+    type Request = DeleteImageRequest;
+    type Response = DeleteImageResponse;
+    type Spec = DeleteImageRequest;
+    const METHOD: &'static Method = DeleteImageRequest::METHOD;
+
+    fn check(&self, request: &DeleteImageRequest) -> Result<DeleteImageRequest, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &DeleteImageRequest) -> Queue {
+        Queue::serial(Image::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<DeleteImageRequest>,
+    ) -> Result<Ended<Image>, Fault> {
+        if !self.keeps(&request.uuid).await? {
+            return self.0.run(cx, &request.uuid).await;
+        }
+        cx.finish(move |tx| {
+            let uuid = request.uuid.clone();
+            Box::pin(async move {
+                let mut image = load(tx, &uuid).await?;
+                must_be(&image, ImageStatus::Ready, "to be deleted")?;
+                unused(tx, &uuid).await?;
+                enter(tx, &mut image, ImageStatus::Deleted).await?;
+                Ok(image)
+            })
+        })
+        .await
+    }
+}
+
+pub(super) struct Expunge(Destroying);
+
+impl Expunge {
+    pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("expunge-image", &[IMAGE])?;
+        Ok(Self(Destroying::new(area, flow)))
+    }
+}
+
+#[async_trait]
+impl Handler for Expunge {
+    type Request = ExpungeImageRequest;
+    type Response = ExpungeImageResponse;
+    type Spec = ExpungeImageRequest;
+    const METHOD: &'static Method = ExpungeImageRequest::METHOD;
+
+    fn check(&self, request: &ExpungeImageRequest) -> Result<ExpungeImageRequest, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &ExpungeImageRequest) -> Queue {
+        Queue::serial(Image::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<ExpungeImageRequest>,
+    ) -> Result<Ended<Image>, Fault> {
+        self.0.run(cx, &request.uuid).await
+    }
+}
+
+pub(super) struct Recover;
+
+#[async_trait]
+impl Handler for Recover {
+    type Request = RecoverImageRequest;
+    type Response = RecoverImageResponse;
+    type Spec = RecoverImageRequest;
+    const METHOD: &'static Method = RecoverImageRequest::METHOD;
+
+    fn check(&self, request: &RecoverImageRequest) -> Result<RecoverImageRequest, Fault> {
+        checked(request)
+    }
+
+    fn queue(&self, request: &RecoverImageRequest) -> Queue {
+        Queue::serial(Image::NOUN, request.key())
+    }
+
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<RecoverImageRequest>,
+    ) -> Result<Ended<Image>, Fault> {
+        cx.finish(move |tx| {
+            let uuid = request.uuid.clone();
+            Box::pin(async move {
+                let mut image = load(tx, &uuid).await?;
+                must_be(&image, ImageStatus::Deleted, "to be recovered")?;
+                enter(tx, &mut image, ImageStatus::Ready).await?;
+                Ok(image)
+            })
+        })
+        .await
+    }
+}
+
+fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
+    let mut check = Check::default();
+    request.check(&mut check);
+    check.finish()?;
+    Ok(request.clone())
+}
+
 /// From now on nothing is made from it.
-pub(super) struct EnterDeleting;
+pub(super) struct EnterDeleting {
+    name: &'static str,
+    /// It was deleted before.
+    expunges: bool,
+    policy: DeletionPolicy,
+}
+
+impl EnterDeleting {
+    pub(super) const fn delete(policy: DeletionPolicy) -> Self {
+        Self {
+            name: "enter-image-deleting",
+            expunges: false,
+            policy,
+        }
+    }
+
+    pub(super) const fn expunge(policy: DeletionPolicy) -> Self {
+        Self {
+            name: "enter-image-expunging",
+            expunges: true,
+            policy,
+        }
+    }
+}
 
 #[async_trait]
 impl Step for EnterDeleting {
     fn name(&self) -> &'static str {
-        "enter-image-deleting"
+        self.name
     }
 
     fn needs(&self) -> &'static [&'static str] {
@@ -95,10 +233,24 @@ impl Step for EnterDeleting {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
         let request: DeleteImageRequest = cx.get()?;
+        let (expunges, policy) = (self.expunges, self.policy);
         Ok(Outcome::rows(move |tx| {
             let uuid = request.uuid.clone();
             Box::pin(async move {
                 let before = load(tx, &uuid).await?;
+                if expunges {
+                    must_be(&before, ImageStatus::Deleted, "to be expunged")?;
+                }
+                let deleted = before.status() == ImageStatus::Deleted;
+                if deleted && (policy == DeletionPolicy::Never || policy.keeps() && !expunges) {
+                    let message = match policy {
+                        DeletionPolicy::Never => "is kept for good by the deletion policy",
+                        _ => "is deleted already; recover or expunge it",
+                    };
+                    let fault =
+                        Fault::new(ErrorCode::WrongState, format!("image {uuid} {message}"));
+                    return Err(fault.on(Image::NOUN, &uuid));
+                }
                 unused(tx, &uuid).await?;
                 enter(tx, &mut before.clone(), ImageStatus::Deleting).await?;
                 // As it was, for who has to restore it.

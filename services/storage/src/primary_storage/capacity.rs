@@ -135,6 +135,10 @@ pub(crate) async fn learn(
     host: HostUuid,
     space: PoolSpace,
 ) -> Result<(), Fault> {
+    let sql = "INSERT INTO primary_storage_host (primary_storage_uuid, host_uuid, cluster_uuid) \
+               VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    let values = vec![Value::from(&storage.uuid), host.into(), cluster.into()];
+    tx.execute(sql, values).await?;
     let both = "primary_storage_uuid = ? AND host_uuid = ?";
     let values = vec![Value::from(&storage.uuid), host.into()];
     let known = tx
@@ -156,13 +160,12 @@ pub(crate) async fn learn(
         capacity.stamp(now());
         tx.insert(&capacity).await?;
         let used = capacity.total_bytes - capacity.available_bytes;
-        let sql = "INSERT INTO primary_storage_host (primary_storage_uuid, host_uuid, \
-                   cluster_uuid, used_before_bytes) VALUES (?, ?, ?, ?)";
+        let sql = "UPDATE primary_storage_host SET used_before_bytes = ? \
+                   WHERE primary_storage_uuid = ? AND host_uuid = ?";
         let values = vec![
+            signed(used).into(),
             Value::from(&storage.uuid),
             host.into(),
-            cluster.into(),
-            signed(used).into(),
         ];
         tx.execute(sql, values).await?;
         return Ok(());
@@ -182,6 +185,8 @@ pub(crate) async fn reserve(tx: &mut Tx, host: HostUuid, bytes: u64) -> Result<S
     let size = signed(bytes);
     let usable = "FROM primary_storage_capacity c \
                   JOIN primary_storage p ON p.uuid = c.primary_storage_uuid \
+                  JOIN primary_storage_host h \
+                  ON h.primary_storage_uuid = c.primary_storage_uuid AND h.host_uuid = c.host_uuid \
                   WHERE c.host_uuid = ? AND p.state = 'Enabled' \
                   ORDER BY c.available_bytes DESC, c.uuid LIMIT 1";
     let sql = format!(

@@ -1,5 +1,6 @@
-//! Detaching a storage from a cluster: refused while volumes are on it there. Images that were
-//! cached there go with it.
+//! Detaching a storage from a cluster: refused while virtual machines with volumes on it run there.
+//! What is on hosts without such volumes is forgotten, and images that were cached there go; where
+//! there are volumes, those are kept, with all that they need, until it is attached again.
 
 use std::sync::Arc;
 
@@ -7,9 +8,11 @@ use async_trait::async_trait;
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
+    compute::v1alpha1::QueryVmInstanceRequest,
     crud::{Check, Keyed as _},
     fault::Fault,
     meta::Resource,
+    query::v1alpha1::{Condition, Operator, Query},
     storage::v1alpha1::{
         DetachPrimaryStorageFromClusterRequest, DetachPrimaryStorageFromClusterResponse,
         PrimaryStorage,
@@ -17,12 +20,15 @@ use cairn_proto::{
 };
 use cairn_store::{Tx, Value};
 use cairn_types::ErrorCode;
+use tonic::Code;
 
 use crate::Area;
 
-/// The hosts of a cluster that a storage is local to; takes both uuids.
-const HOSTS: &str = "SELECT host_uuid FROM primary_storage_host \
-                     WHERE primary_storage_uuid = ? AND cluster_uuid = ?";
+/// The hosts of a cluster that a storage is local to and has no volumes on; takes both uuids.
+const EMPTY: &str = "SELECT host_uuid FROM primary_storage_host h \
+                     WHERE primary_storage_uuid = ? AND cluster_uuid = ? \
+                     AND NOT EXISTS (SELECT 1 FROM volume v WHERE v.host_uuid = h.host_uuid \
+                     AND v.primary_storage_uuid = h.primary_storage_uuid)";
 
 pub(super) struct Detach(pub(super) Arc<Area>);
 
@@ -49,8 +55,9 @@ impl Handler for Detach {
         cx: &OperationContext,
         request: Arc<Self::Spec>,
     ) -> Result<Ended<PrimaryStorage>, Fault> {
+        self.unused(&request.uuid, &request.cluster_uuid).await?;
         // Listed before the rows go: afterwards nothing says where the files are.
-        let there = format!("primary_storage_uuid = ? AND host_uuid IN ({HOSTS})");
+        let there = format!("primary_storage_uuid = ? AND host_uuid IN ({EMPTY})");
         let values = [&request.uuid, &request.uuid, &request.cluster_uuid];
         let values = values.map(Value::from).to_vec();
         let caches = self.0.store.list(&there, values).await?;
@@ -66,23 +73,48 @@ impl Handler for Detach {
     }
 }
 
+impl Detach {
+    /// No virtual machine with a volume on the storage runs in the cluster, by what their service
+    /// says.
+    async fn unused(&self, storage: &str, cluster: &str) -> Result<(), Fault> {
+        let condition = |field: &str, operator: Operator, values: &[&str]| Condition {
+            field: field.to_owned(),
+            operator: operator.into(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        let query = Query {
+            conditions: vec![
+                condition("host.cluster_uuid", Operator::Eq, &[cluster]),
+                condition("volumes.primary_storage_uuid", Operator::Eq, &[storage]),
+                condition("state", Operator::NotIn, &["Stopped", "Destroyed"]),
+            ],
+            count: true,
+            ..Query::default()
+        };
+        let request = QueryVmInstanceRequest { query: Some(query) };
+        let count = match self.0.vms.query_vm_instance(request).await {
+            Ok(found) => found.total.unwrap_or_default(),
+            // A cloud without virtual machines.
+            Err(status) if status.code() == Code::Unimplemented => 0,
+            Err(status) => return Err(Fault::from_status(&status)),
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "primary-storage {storage} is in use in cluster {cluster} by {count} vm-instance that \
+             run there; stop them, or all of them by a cascade plan"
+        );
+        Err(Fault::new(ErrorCode::InUse, message).on(PrimaryStorage::NOUN, storage))
+    }
+}
+
 /// The storage, not attached; it may not have been.
 async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<PrimaryStorage, Fault> {
     let storage = tx.get::<PrimaryStorage>(uuid).await?;
     let storage = storage.ok_or_else(|| Fault::not_found(PrimaryStorage::NOUN, uuid))?;
-    let there = format!("WHERE primary_storage_uuid = ? AND host_uuid IN ({HOSTS})");
+    let there = format!("WHERE primary_storage_uuid = ? AND host_uuid IN ({EMPTY})");
     let values = || [uuid, uuid, cluster].map(Value::from).to_vec();
-
-    let count = format!("SELECT COUNT(*) FROM volume {there}");
-    let count = tx.rows(&count, values()).await?;
-    let count = count.first().map_or(Ok(0), |row| row.int(0))?;
-    if count > 0 {
-        let message = format!(
-            "primary-storage {uuid} has {count} volumes on hosts of cluster {cluster}; destroy \
-             their virtual machines first"
-        );
-        return Err(Fault::new(ErrorCode::InUse, message).on(PrimaryStorage::NOUN, uuid));
-    }
     for table in ["image_cache", "primary_storage_capacity"] {
         tx.execute(&format!("DELETE FROM {table} {there}"), values())
             .await?;

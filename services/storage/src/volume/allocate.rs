@@ -62,7 +62,9 @@ async fn allocate(tx: &mut Tx, asked: Allocation) -> Result<Volume, Fault> {
 /// The image, if new volumes may be made from it.
 pub(crate) fn image_for_use(image: Option<Image>, uuid: &str) -> Result<Image, Fault> {
     let image = image.ok_or_else(|| Fault::not_found(Image::NOUN, uuid))?;
-    let message = if image.status() != ImageStatus::Ready {
+    let message = if image.status() == ImageStatus::Deleted {
+        format!("image {uuid} is Deleted; recover it, or take another one")
+    } else if image.status() != ImageStatus::Ready {
         format!(
             "image {uuid} is {:?}; wait until it is Ready",
             image.status()

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use cairn_agent::{Task, stored_uuid};
 use cairn_agent_protocol::DeleteVolume;
-use cairn_proto::{fault::Fault, storage::v1alpha1::Volume};
-use cairn_store::Tx;
+use cairn_proto::{
+    fault::Fault,
+    storage::v1alpha1::{ImageCache, Volume},
+};
+use cairn_store::{Tx, Value};
 use cairn_types::{HostUuid, OperationUuid, TaskUuid};
 
 use super::pool_path;
@@ -47,10 +50,11 @@ impl Area {
             let volume = volume.clone();
             Box::pin(async move { remove(tx, &volume).await })
         });
-        removed.await?;
+        let caches = removed.await?;
         if let Some(ack) = ack {
             ack.committed();
         }
+        self.delete_cached(operation, caches).await;
         Ok(())
     }
 
@@ -67,12 +71,34 @@ impl Area {
     }
 }
 
-/// Only who deletes the row gives its space back.
-async fn remove(tx: &mut Tx, volume: &Volume) -> Result<(), Fault> {
-    if tx.delete::<Volume>(&volume.uuid).await? {
-        let sql = "DELETE FROM volume_file WHERE volume_uuid = ?";
-        tx.execute(sql, vec![(&volume.uuid).into()]).await?;
-        capacity::give_back(tx, volume).await?;
+/// Only who deletes the row gives its space back. Returns the images that nothing needs any more.
+async fn remove(tx: &mut Tx, volume: &Volume) -> Result<Vec<ImageCache>, Fault> {
+    if !tx.delete::<Volume>(&volume.uuid).await? {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let sql = "DELETE FROM volume_file WHERE volume_uuid = ?";
+    tx.execute(sql, vec![(&volume.uuid).into()]).await?;
+    capacity::give_back(tx, volume).await?;
+    forget_detached(tx, volume).await
+}
+
+/// With the last volume there goes what was kept of a storage that is attached no longer.
+async fn forget_detached(tx: &mut Tx, volume: &Volume) -> Result<Vec<ImageCache>, Fault> {
+    let there = "primary_storage_uuid = ? AND host_uuid = ?";
+    let values = || -> Vec<Value> {
+        let host = volume.host_uuid.clone();
+        vec![(&volume.primary_storage_uuid).into(), host.into()]
+    };
+    for table in ["volume", "primary_storage_host"] {
+        let sql = format!("SELECT 1 FROM {table} WHERE {there} LIMIT 1");
+        if !tx.rows(&sql, values()).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+    }
+    let caches = tx.list::<ImageCache>(there, values()).await?;
+    for table in ["image_cache", "primary_storage_capacity"] {
+        let sql = format!("DELETE FROM {table} WHERE {there}");
+        tx.execute(&sql, values()).await?;
+    }
+    Ok(caches)
 }

@@ -4,11 +4,13 @@
 mod backup_storages;
 mod bad_input;
 mod cascade;
+mod cascade_actions;
 mod cli;
 mod connection;
 mod console;
 mod crash;
 mod database;
+mod deletion;
 mod dhcp;
 mod doctor;
 mod failures;
