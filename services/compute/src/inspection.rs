@@ -124,12 +124,12 @@ fn elsewhere(seen: &str, vm: &VmInstance) -> String {
 /// changes with the row that it is for. One that is being destroyed may have been stopped before.
 const RESERVED: &str = "SELECT h.uuid, h.memory_bytes, h.available_memory_bytes, h.cpu_count, \
     h.available_cpu_count, \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroying') \
+    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed', 'Destroying') \
     THEN v.memory_bytes ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state <> 'Stopped' THEN v.memory_bytes ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroying') \
+    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed') THEN v.memory_bytes ELSE 0 END), 0) AS BIGINT), \
+    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed', 'Destroying') \
     THEN v.cpu_count ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state <> 'Stopped' THEN v.cpu_count ELSE 0 END), 0) AS BIGINT) \
+    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed') THEN v.cpu_count ELSE 0 END), 0) AS BIGINT) \
     FROM host h LEFT JOIN vm_instance v ON v.host_uuid = h.uuid \
     GROUP BY h.uuid, h.memory_bytes, h.available_memory_bytes, h.cpu_count, h.available_cpu_count";
 

@@ -48,7 +48,7 @@ pub(crate) use expunge::expunge_due;
 pub(crate) use observed::{host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
-const FLOWS: [(&str, &str); 5] = [
+const FLOWS: [(&str, &str); 8] = [
     (
         "create-vm-instance.toml",
         include_str!("../flows/create-vm-instance.toml"),

@@ -1,8 +1,8 @@
 //! The configuration file of a node: every setting, its default and its limits.
 
 mod database;
-mod limits;
 mod deletion;
+mod limits;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -10,8 +10,8 @@ use cairn_boot::{Check, Problems, Spanned, telemetry::TelemetryConfig};
 use serde::Deserialize;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
-pub use limits::LimitsConfig;
 pub use deletion::{DeletionConfig, PolicyName};
+pub use limits::LimitsConfig;
 
 /// A node's configuration. Only the data directory must be given.
 #[derive(Debug, Deserialize)]
@@ -255,7 +255,7 @@ mod tests {
         let text = "data_directory = 'data'\nservices = ['compute', 'computer']\n\
                     shutdown_limit_secs = 0\n\n[callback]\nlisten = '0.0.0.0:7072'\n\n\
                     [hosts]\nping_failures = 0\nping_intervall_ms = 5\n\
-                    [limits]\ncalls = 0\ncalls_per_account = 0\ncommands_per_host = 0\n";
+                    [limits]\ncalls = 0\ncalls_per_account = 0\ncommands_per_host = 0\n\
                     [deletion]\nvm_instance_kept_secs = 0\nexpunge_interval_secs = 0\n";
         let error = parse::<Config>(text, "node.toml").unwrap_err().to_string();
         for part in [

@@ -9,7 +9,6 @@ mod node;
 
 pub use config::{
     CallbackConfig, Config, DatabaseConfig, DatabaseUrl, DeletionConfig, FlowsConfig, HostsConfig,
-    LimitsConfig, PolicyName,
-    PublicConfig, ServiceName,
+    LimitsConfig, PolicyName, PublicConfig, ServiceName,
 };
 pub use node::{Additions, Node, NodeError};

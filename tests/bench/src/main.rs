@@ -9,8 +9,8 @@
     reason = "a benchmark that fails says where"
 )]
 
-mod flow;
 mod cascade;
+mod flow;
 mod local_call;
 mod process;
 mod queue;

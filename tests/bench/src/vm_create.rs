@@ -75,7 +75,7 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         "cpu_ms_per_vm": cpu_ms_per_vm(0),
         "simulator_cpu_ms_per_vm": cpu_ms_per_vm(1),
         "client_cpu_ms_per_vm": cpu_ms_per_vm(2),
-        "node_mib": node.resident_mib(),
+        "node_mib": site.node.resident_mib(),
         "steps": steps,
         "commits": per_vm(0),
         "log_records": per_vm(1),

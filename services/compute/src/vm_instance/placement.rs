@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use cairn_flow::{Bag, Outcome, Step, StepContext};
 use cairn_proto::{
     compute::v1alpha1::{
-        CreateVmInstanceRequest, Host, HostStatus, InstanceOffering, ResourceState, VmInstance,
-        VmInstanceState,
+        CreateVmInstanceRequest, Host, HostState, HostStatus, InstanceOffering, ResourceState,
+        VmInstance, VmInstanceState,
     },
     crud::{Create as _, Keyed as _},
     fault::Fault,
@@ -306,7 +306,7 @@ impl Candidates {
     async fn nothing_fits(&self, tx: &mut Tx, offering: &InstanceOffering) -> Result<Fault, Fault> {
         let all = tx.list::<Host>("", vec![]).await?;
         let fitting = all.iter().filter(|host| {
-            host.state() == ResourceState::Enabled
+            host.state() == HostState::Enabled
                 && host.status() == HostStatus::Connected
                 && host.available_memory_bytes >= offering.memory_bytes
                 && host.available_cpu_count >= offering.cpu_count

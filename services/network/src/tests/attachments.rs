@@ -134,7 +134,7 @@ async fn nics_of_what_does_not_run_let_their_network_go(database: Database) {
     assert_eq!(clusters(&fixture, &[&network]).await.unwrap(), [""; 0]);
     attach(&fixture, &carrier, &fixture.cluster).await.unwrap();
     let found = clusters(&fixture, &[&network]).await.unwrap();
-    assert_eq!(found, [fixture.cluster.clone()]);
+    assert_eq!(found, std::slice::from_ref(&fixture.cluster));
 }
 
 async fn a_host_that_gets_no_bridge_fails_the_attachment(database: Database) {

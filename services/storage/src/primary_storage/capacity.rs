@@ -162,11 +162,7 @@ pub(crate) async fn learn(
         let used = capacity.total_bytes - capacity.available_bytes;
         let sql = "UPDATE primary_storage_host SET used_before_bytes = ? \
                    WHERE primary_storage_uuid = ? AND host_uuid = ?";
-        let values = vec![
-            signed(used).into(),
-            Value::from(&storage.uuid),
-            host.into(),
-        ];
+        let values = vec![signed(used).into(), Value::from(&storage.uuid), host.into()];
         tx.execute(sql, values).await?;
         return Ok(());
     };
