@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use cairn_proto::{
-    fault::Fault,
-    operation::v1alpha1::Progress,
-};
+use cairn_proto::{fault::Fault, operation::v1alpha1::Progress};
 use cairn_store::{BoxFuture, Store, StoreError, Tx};
 use cairn_types::{AccountUuid, OperationUuid};
 use prost::Message;
