@@ -214,10 +214,6 @@ async fn an_agent_that_is_away_is_unreachable() {
         .local_addr()
         .unwrap();
     cloud.agents.set_address(host, free);
-    let away = Head {
-        timeout: Duration::ZERO,
-        ..head()
-    };
     let options = cairn_agent::Options {
         unreachable_after: Duration::from_millis(10),
         ..cairn_agent::Options::new(Vec::new())
@@ -225,6 +221,6 @@ async fn an_agent_that_is_away_is_unreachable() {
     let node = credentials(&cloud.ca, Identity::Node(Uuid::new_v4()));
     let agents = Agents::new(options, &node).unwrap();
     agents.set_address(host, free);
-    let error = agents.call(host, away, &Connect {}).await.unwrap_err();
+    let error = agents.call(host, head(), &Connect {}).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::AgentUnreachable, "{error}");
 }

@@ -92,7 +92,7 @@ fn an_operation_is_shown_with_its_steps() {
     assert!(text.starts_with("uuid               o1\n"), "{text}");
     let steps = "
 name       position  state       startTime  endTime  errorMessage  kind   attempts
-──────────────────────────────────────────────────────────────────────────────────
+───────────────────────────────────────────────────────────────────────────────────
 insert     1         RolledBack  -          -        -             Step   1
 reach      2         Failed      -          -        -             Group  0
   connect  3         Failed      -          -        no route      Step   3

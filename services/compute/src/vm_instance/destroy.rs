@@ -25,7 +25,8 @@ use cairn_types::ErrorCode;
 use super::{capacity, checked, state};
 
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
-const REQUEST: &str = "cairn.compute.v1alpha1.DeleteVmInstanceRequest";
+const DELETE: &[&str] = &["cairn.compute.v1alpha1.DeleteVmInstanceRequest"];
+const EXPUNGE: &[&str] = &["cairn.compute.v1alpha1.ExpungeVmInstanceRequest"];
 
 /// What an operation gets: an agent and a file system may take their time.
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -39,11 +40,9 @@ fn held_nothing(before: &VmInstance) -> bool {
 async fn run_to_the_end(
     flow: &Flow,
     cx: &OperationContext,
-    uuid: &str,
+    request: Bag,
 ) -> Result<Ended<VmInstance>, Fault> {
-    let uuid = uuid.to_owned();
-    let request = DeleteVmInstanceRequest { uuid };
-    let destroyed = flow.run(cx, Bag::of(&request), |tx, bag| {
+    let destroyed = flow.run(cx, request, |tx, bag| {
         let before = bag.get::<VmInstance>().unwrap_or_default();
         Box::pin(async move {
             if tx.delete::<VmInstance>(&before.uuid).await? && !held_nothing(&before) {
@@ -96,7 +95,7 @@ impl Handler for Delete {
         request: Arc<DeleteVmInstanceRequest>,
     ) -> Result<Ended<VmInstance>, Fault> {
         if !self.policy.keeps() {
-            return run_to_the_end(&self.destroy, cx, &request.uuid).await;
+            return run_to_the_end(&self.destroy, cx, Bag::of(&*request)).await;
         }
         let destroyed = self.set_aside.run(cx, Bag::of(&*request), |tx, bag| {
             let before = bag.get::<VmInstance>().unwrap_or_default();
@@ -148,7 +147,7 @@ impl Handler for Expunge {
         cx: &OperationContext,
         request: Arc<Self::Spec>,
     ) -> Result<Ended<VmInstance>, Fault> {
-        run_to_the_end(&self.flow, cx, &request.uuid).await
+        run_to_the_end(&self.flow, cx, Bag::of(&*request)).await
     }
 }
 
@@ -257,7 +256,10 @@ impl Step for EnterDestroying {
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        &[REQUEST]
+        match self.expunges {
+            None => DELETE,
+            Some(_) => EXPUNGE,
+        }
     }
 
     fn provides(&self) -> &'static [&'static str] {
@@ -265,10 +267,13 @@ impl Step for EnterDestroying {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
-        let request: DeleteVmInstanceRequest = cx.get()?;
         let (expunges, keeps) = (self.expunges, self.keeps);
+        let uuid = match expunges {
+            None => cx.get::<DeleteVmInstanceRequest>()?.uuid,
+            Some(_) => cx.get::<ExpungeVmInstanceRequest>()?.uuid,
+        };
         Ok(Outcome::rows(move |tx| {
-            let uuid = request.uuid.clone();
+            let uuid = uuid.clone();
             Box::pin(async move {
                 let before = state::load(tx, &uuid).await?;
                 match expunges {

@@ -19,11 +19,13 @@ use cairn_proto::{
 use cairn_resource::DeletionPolicy;
 use cairn_store::Tx;
 use cairn_types::ErrorCode;
+use prost::Name;
 
 use super::{IMAGE, enter, load, must_be};
 use crate::Area;
 
-const REQUEST: &str = "cairn.storage.v1alpha1.DeleteImageRequest";
+const DELETE: &[&str] = &["cairn.storage.v1alpha1.DeleteImageRequest"];
+const EXPUNGE: &[&str] = &["cairn.storage.v1alpha1.ExpungeImageRequest"];
 
 /// Everything of it goes.
 struct Destroying {
@@ -37,13 +39,15 @@ impl Destroying {
         Self { flow, area }
     }
 
-    async fn run(&self, cx: &OperationContext, uuid: &str) -> Result<Ended<Image>, Fault> {
+    async fn run<Q: Keyed + Name>(
+        &self,
+        cx: &OperationContext,
+        request: &Q,
+    ) -> Result<Ended<Image>, Fault> {
         // Listed before the rows go: afterwards nothing says where the files are.
-        let caches = self.area.store.list("image_uuid = ?", vec![uuid.into()]);
-        let caches = caches.await?;
-        let uuid = uuid.to_owned();
-        let request = DeleteImageRequest { uuid };
-        let deleted = self.flow.run(cx, Bag::of(&request), |tx, bag| {
+        let values = vec![request.key().into()];
+        let caches = self.area.store.list("image_uuid = ?", values).await?;
+        let deleted = self.flow.run(cx, Bag::of(request), |tx, bag| {
             let image = bag.get::<Image>();
             Box::pin(async move {
                 let image = image.unwrap_or_default();
@@ -100,7 +104,7 @@ impl Handler for Delete {
         request: Arc<DeleteImageRequest>,
     ) -> Result<Ended<Image>, Fault> {
         if !self.keeps(&request.uuid).await? {
-            return self.0.run(cx, &request.uuid).await;
+            return self.0.run(cx, &*request).await;
         }
         cx.finish(move |tx| {
             let uuid = request.uuid.clone();
@@ -145,7 +149,7 @@ impl Handler for Expunge {
         cx: &OperationContext,
         request: Arc<ExpungeImageRequest>,
     ) -> Result<Ended<Image>, Fault> {
-        self.0.run(cx, &request.uuid).await
+        self.0.run(cx, &*request).await
     }
 }
 
@@ -224,7 +228,10 @@ impl Step for EnterDeleting {
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        &[REQUEST]
+        match self.expunges {
+            false => DELETE,
+            true => EXPUNGE,
+        }
     }
 
     fn provides(&self) -> &'static [&'static str] {
@@ -232,10 +239,13 @@ impl Step for EnterDeleting {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
-        let request: DeleteImageRequest = cx.get()?;
         let (expunges, policy) = (self.expunges, self.policy);
+        let uuid = match expunges {
+            false => cx.get::<DeleteImageRequest>()?.uuid,
+            true => cx.get::<ExpungeImageRequest>()?.uuid,
+        };
         Ok(Outcome::rows(move |tx| {
-            let uuid = request.uuid.clone();
+            let uuid = uuid.clone();
             Box::pin(async move {
                 let before = load(tx, &uuid).await?;
                 if expunges {

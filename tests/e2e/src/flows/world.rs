@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use cairn_node::PolicyName;
 use cairn_proto::{
     call::{Answer, Call, Context, Method, Payload},
     compute::v1alpha1::{DeleteVmInstanceRequest, StopVmInstanceRequest, VmInstanceClient},
@@ -16,7 +17,8 @@ use cairn_proto::{
     meta::Catalog,
     operation::v1alpha1::{GetOperationRequest, Operation, OperationClient, OperationState},
     storage::v1alpha1::{
-        CreateImageRequest, GetImageRequest, ImageClient, UploadImageChunkRequest,
+        CreateImageRequest, DeleteImageRequest, GetImageRequest, ImageClient,
+        UploadImageChunkRequest,
     },
 };
 use cairn_simulator::{HostState, RecordOutcome};
@@ -38,6 +40,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How long what follows the end of an operation may take: to let go of what waits for it.
 const SOON: Duration = Duration::from_secs(5);
 
+/// Longer than a test takes.
+const KEPT_SECS: u64 = 24 * 60 * 60;
+
 /// How commands begin that do nothing the second time.
 const ABSOLUTE: [&str; 3] = ["ensure-", "delete-", "pool-facts"];
 
@@ -53,11 +58,22 @@ pub enum Kind {
     Stopped,
     /// An image whose file is uploaded, and not yet looked at.
     Uploaded,
+    /// A virtual machine that runs, where what is deleted is kept for a while.
+    Keeping,
+    /// A virtual machine and an image that were deleted there.
+    Kept,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ready, Self::Running, Self::Stopped, Self::Uploaded];
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::Running,
+        Self::Stopped,
+        Self::Uploaded,
+        Self::Keeping,
+        Self::Kept,
+    ];
 }
 
 /// A cloud with a script.
@@ -94,6 +110,9 @@ impl World {
         let script = Arc::new(Script::default());
         let mut cloud = Cloud::prepare().await;
         cloud.failpoints = Some(script.clone());
+        if matches!(kind, Kind::Keeping | Kind::Kept) {
+            cloud.deletion = (PolicyName::Delay, KEPT_SECS);
+        }
         cloud.start_node().await;
         let ready = cloud.ready(1).await;
         let mut file = NamedTempFile::new().unwrap();
@@ -270,7 +289,7 @@ async fn furnish(cloud: &Cloud, ready: &Ready, kind: Kind, file: &Path) -> Known
     let vms = VmInstanceClient::new(cloud.mesh());
     let vm = cloud.create_vm(ready, "first").await.unwrap().uuid;
     match kind {
-        Kind::Running => {}
+        Kind::Running | Kind::Keeping => {}
         Kind::Stopped => {
             let stop = StopVmInstanceRequest {
                 uuid: vm,
@@ -280,7 +299,7 @@ async fn furnish(cloud: &Cloud, ready: &Ready, kind: Kind, file: &Path) -> Known
                 .await
                 .unwrap();
         }
-        Kind::Ready | Kind::Uploaded => {
+        Kind::Ready | Kind::Uploaded | Kind::Kept => {
             let delete = DeleteVmInstanceRequest { uuid: vm };
             result(vms.delete_vm_instance(delete).await.unwrap())
                 .await
@@ -302,6 +321,18 @@ async fn furnish(cloud: &Cloud, ready: &Ready, kind: Kind, file: &Path) -> Known
             data: data.clone().into(),
         };
         images.upload_image_chunk(chunk).await.unwrap();
+    }
+    if kind == Kind::Kept {
+        let create = CreateImageRequest {
+            name: "kept".to_owned(),
+            backup_storage_uuid: ready.backup_storage.clone(),
+            url: format!("file://{}", file.display()),
+            ..Default::default()
+        };
+        let made = result(images.create_image(create).await.unwrap());
+        let uuid = made.await.unwrap().uuid;
+        let delete = images.delete_image(DeleteImageRequest { uuid });
+        result(delete.await.unwrap()).await.unwrap();
     }
     let get = GetImageRequest {
         uuid: ready.image.clone(),
