@@ -35,6 +35,13 @@ impl QueueApi {
             operation_uuid,
             limit,
         } = request;
+        if !queue.is_empty() && !queue.contains('/') {
+            let problem = format!(
+                "is `{queue}`; give the noun of a resource and a slash, as in vm-instance/, or the \
+                 whole name of a queue"
+            );
+            return Err(Fault::field("queue", problem));
+        }
         let operation = match operation_uuid.as_str() {
             "" => None,
             uuid => Some(parse("operation_uuid", uuid)?),

@@ -56,10 +56,9 @@ impl Running {
         }
         let recipe = Recipe {
             memory,
-            // A million: enough for every virtual machine, and for each host, which serves from
-            // one of its own.
-            addresses: ["10.16.0.10", "10.31.250.250", "10.16.0.1"],
-            prefix_length: 12,
+            // Enough for 60,000 virtual machines, and for each host, which serves from one of its
+            // own. A range has no more.
+            addresses: ["10.1.0.10", "10.1.250.250", "10.1.0.1"],
             ..Recipe::default()
         };
         let sftp = SftpServer::start().await;

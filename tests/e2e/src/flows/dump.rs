@@ -19,12 +19,13 @@ const WORK: [&str; 6] = [
 /// Lines of what is kept for the next one, and comes again when it is needed.
 const KEPT: [&str; 3] = ["image_cache: ", " images ", "primary_storage_capacity: "];
 /// Columns that change with time alone, or by what else uses the machine.
-const TIME: [&str; 5] = [
+const TIME: [&str; 6] = [
     "create_time",
     "last_operation_time",
     "available_bytes_time",
     "boot_id",
     "agent_incarnation",
+    "revision",
 ];
 /// Fields of hosts that say when something ran, not what.
 const RUNS: [&str; 5] = ["pid", "next_pid", "console", "boot_id", "revision"];

@@ -75,6 +75,8 @@ fn cases_of_every_rpc() -> Vec<Case> {
                 let query = query("colour", Operator::Eq, &["red"])?;
                 let request = QueryZoneRequest { query: Some(query) };
                 (request.encode_to_vec(), "conditions[0].field", "colour")
+            } else if !first.name().ends_with("uuid") {
+                return None;
             } else {
                 // A key that a create request brings is checked like any other.
                 let request = GetZoneRequest {

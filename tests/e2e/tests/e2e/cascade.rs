@@ -332,7 +332,7 @@ async fn a_cancel_lets_end_what_has_begun_and_begins_no_more() {
 async fn a_cascade_survives_kill_wherever_it_is() {
     for place in [
         "AfterOutcome cascade mark run",
-        "AfterEffect destroy-vm-instance destroy-on-hypervisor run",
+        "AfterEffect expunge-vm-instance destroy-on-hypervisor run",
         "AfterEffect cascade vm-instance run",
         "AfterEffect cascade l2-network-attachment run",
         "AfterEffect cascade host run",

@@ -43,7 +43,7 @@ impl Fields {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_run_keeps_only_gains_fields() {
     let cloud = Cloud::start().await;
     let (catalog, flows) = (Catalog::built_in(), cloud.node().flows());

@@ -17,16 +17,19 @@ const LIMIT: Duration = Duration::from_secs(30);
 const WORKERS: usize = 3;
 
 /// Steps whose effect cannot be undone: when they are the last one to fail, they fail before it.
-const ENDS_BEFORE: [(&str, &str); 2] = [
+const ENDS_BEFORE: [(&str, &str); 3] = [
     // The file is gone or not; another deletion ends it.
     ("delete-image", "delete-file"),
+    ("expunge-image", "delete-file"),
     // It is Running again until its host says that it is not.
     ("stop-vm-instance", "stop-on-hypervisor"),
 ];
 
 /// Where a node that dies leaves copies on hosts: they go after the end, and nothing names them.
-const LEAVES_COPIES: [(&str, &str, Point); 1] =
-    [("delete-image", "delete-file", Point::AfterOutcome)];
+const LEAVES_COPIES: [(&str, &str, Point); 2] = [
+    ("delete-image", "delete-file", Point::AfterOutcome),
+    ("expunge-image", "delete-file", Point::AfterOutcome),
+];
 
 /// A flow that an rpc runs.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use cairn_proto::{
         AttachL2NetworkToClusterRequest, CreateIpRangeRequest, CreateL2NetworkRequest,
         CreateL3NetworkRequest,
     },
+    operation::v1alpha1::ListQueueRequest,
     query::v1alpha1::QueryRequest,
     storage::v1alpha1::{
         AttachPrimaryStorageToClusterRequest, BackupStorageType, CompleteImageUploadRequest,
@@ -57,6 +58,10 @@ fn networks() -> Vec<Case> {
         resource: "zonne".into(),
         query: None,
     };
+    let queues = ListQueueRequest {
+        queue: "vm-instance".into(),
+        ..Default::default()
+    };
     vec![
         case(l2("eth0", 0), "type", "NoVlan"),
         case(l2("an-interface-too-long", 1), "physical_interface", "15"),
@@ -65,6 +70,7 @@ fn networks() -> Vec<Case> {
         case(attach, "cluster_uuid", "is not a uuid"),
         case(l3, "l2_network_uuid", "there is no l2-network"),
         case(query, "resource", "zone"),
+        case(queues, "queue", "vm-instance/"),
     ]
 }
 
