@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -238,10 +238,10 @@ impl World {
         if !hosts.is_empty() {
             self.cloud.connected(&self.host).await;
         }
-        let last = std::cell::RefCell::new(None);
+        let last = Mutex::new(None);
         let read = async || {
             let now = self.dump().await;
-            let before = last.borrow_mut().replace(now.clone());
+            let before = last.lock().unwrap().replace(now.clone());
             (before.as_ref() == Some(&now)).then_some(now)
         };
         wait_for("nothing changes any more", read, LIMIT).await
