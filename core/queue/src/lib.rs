@@ -48,7 +48,7 @@
 //! let forgotten = slot.until_said(drop::<Completion<()>>).await;
 //! assert!(matches!(forgotten, Err(QueueError::Unsaid { .. })));
 //! # drop(hand_over);
-//! # worker.join().unwrap();
+//! # assert!(worker.join().is_ok());
 //! # Ok(())
 //! # }
 //! ```
@@ -180,7 +180,7 @@
 //! use cairn_queue::Caps;
 //!
 //! let caps = Caps::new("calls of one account", 1);
-//! let call = caps.take("alice").unwrap();
+//! let call = caps.take("alice")?;
 //! assert!(caps.take("bob").is_ok());
 //! assert_eq!(
 //!     caps.take("alice").unwrap_err().to_string(),
@@ -188,6 +188,7 @@
 //! );
 //! drop(call);
 //! assert!(caps.take("alice").is_ok());
+//! # Ok::<(), cairn_queue::Overloaded>(())
 //! ```
 
 mod calls;

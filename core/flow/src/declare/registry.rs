@@ -37,9 +37,10 @@ use crate::{Flow, FlowError, Hook, Step, flow::Steps};
 /// let mut registry = Registry::default();
 /// registry.step(Greet);
 /// registry.flow("meet.toml", "flow = 'meet'\nsteps = ['greet', { step = 'greet', name = 'again' }]");
-/// let flows = registry.resolve(None).unwrap();
-/// let steps: Vec<_> = flows.get("meet").unwrap().steps().map(|step| step.path.to_owned()).collect();
-/// assert_eq!(steps, ["greet", "again"]);
+/// let flows = registry.resolve(None)?;
+/// let meet = flows.get("meet");
+/// let steps = meet.iter().flat_map(|flow| flow.steps());
+/// assert!(steps.map(|step| step.path).eq(["greet", "again"]));
 ///
 /// let mut registry = Registry::default();
 /// registry.flow("meet.toml", "flow = 'meet'\nsteps = ['greet']");
@@ -48,6 +49,7 @@ use crate::{Flow, FlowError, Hook, Step, flow::Steps};
 ///     "the flows do not fit together\n  \
 ///      meet.toml:2:10: flow meet, step greet: no service has registered a step of that name"
 /// );
+/// # Ok::<(), cairn_flow::WrongFlows>(())
 /// ```
 #[derive(Default)]
 pub struct Registry {

@@ -19,7 +19,7 @@ use cairn_proto::{
     fault::Fault,
     meta::Resource as _,
 };
-use cairn_resource::{DeletionPolicy, now};
+use cairn_resource::DeletionPolicy;
 use cairn_types::ErrorCode;
 
 use super::{capacity, checked, state};
@@ -181,8 +181,6 @@ impl Handler for Recover {
                     return Err(not_destroyed(&vm, "is recovered"));
                 }
                 state::enter(tx, &mut vm, State::Stopped).await?;
-                vm.stamp(now());
-                tx.update(&vm).await?;
                 Ok(vm)
             })
         })
