@@ -114,6 +114,7 @@ impl Areas {
         let mut registry = Registry::default();
         self.compute.steps(&mut registry);
         self.storage.steps(&mut registry);
+        self.doctor.steps(&mut registry);
         registry.resolve(config.flows.directory.as_deref())
     }
 
@@ -127,6 +128,7 @@ impl Areas {
         let operations = self.compute.register(operations, flows)?;
         let operations = self.network.register(operations);
         let operations = self.storage.register(operations, flows)?;
+        let operations = self.doctor.register(operations, flows)?;
         let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
@@ -154,7 +156,7 @@ impl Areas {
             services.extend(self.cascades.services(resources));
         }
         if config.runs(ServiceName::Doctor) {
-            services.extend(self.doctor.services());
+            services.extend(self.doctor.services(resources));
         }
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());

@@ -9,7 +9,11 @@ use cairn_proto::{
         DeleteVmInstanceRequest, HostStatus, StartVmInstanceRequest, StopVmInstanceRequest,
         VmInstance, VmInstanceClient,
     },
-    doctor::v1alpha1::Problem::{self, Differs, Extra, Missing},
+    doctor::v1alpha1::{
+        Finding,
+        Problem::{self, Differs, Extra, Missing},
+        Remedy,
+    },
     event::result,
     meta::Resource,
     network::v1alpha1::{DetachL2NetworkFromClusterRequest, L2Network, L2NetworkClient, VmNic},
@@ -25,19 +29,23 @@ use crate::cli::cairn;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A kind, what is wrong, and the type of the owner, if it has one.
-type Expected = (&'static str, Problem, &'static str);
+pub(crate) type Expected = (&'static str, Problem, &'static str);
 
 /// A cloud with a virtual machine that runs.
-struct Bed {
-    cloud: Cloud,
-    ready: Ready,
-    vm: VmInstance,
-    host: HostUuid,
+pub(crate) struct Bed {
+    pub(crate) cloud: Cloud,
+    pub(crate) ready: Ready,
+    pub(crate) vm: VmInstance,
+    pub(crate) host: HostUuid,
 }
 
 impl Bed {
-    async fn new() -> Self {
-        let cloud = Cloud::start().await;
+    pub(crate) async fn new() -> Self {
+        Self::on(Database::Sqlite).await
+    }
+
+    pub(crate) async fn on(database: Database) -> Self {
+        let cloud = Cloud::start_on(database).await;
         let ready = cloud.ready(1).await;
         let vm = cloud.create_vm(&ready, "web").await.unwrap();
         let host = ready.site.hosts[0].uuid.parse().unwrap();
@@ -51,7 +59,7 @@ impl Bed {
         bed
     }
 
-    async fn finds(&self, what: &str, expected: &[Expected]) {
+    pub(crate) async fn finds(&self, what: &str, expected: &[Expected]) -> Vec<Finding> {
         let examined = examine(&self.cloud.mesh()).await.unwrap();
         let findings = &examined.findings;
         let mut found: Vec<_> = findings
@@ -66,8 +74,12 @@ impl Bed {
         for finding in findings {
             let has_owner = !finding.owner_type.is_empty();
             assert_eq!(has_owner, !finding.owner_uuid.is_empty(), "{finding:?}");
+            let advised = finding.remedy() == Remedy::None;
+            assert_eq!(advised, !finding.advice.is_empty(), "{finding:?}");
+            assert!(!finding.queue_uuid.is_empty(), "{finding:?}");
         }
         assert_eq!(examined.examined_host_count, 1, "{what}");
+        examined.findings
     }
 
     /// Changes the host, sees what is found, and changes it back.
@@ -86,7 +98,7 @@ impl Bed {
             .tamper(self.host, |state| *state = before);
     }
 
-    async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let text = sql.to_owned();
         let written = self.cloud.store().write(move |tx| {
             let sql = text.clone();
@@ -105,15 +117,20 @@ impl Bed {
         self.execute(back).await;
     }
 
-    /// Deletes a row behind everybody's back, sees what is found, and makes it again.
-    async fn row_gone<R: Resource>(&self, uuid: &str, expected: &[Expected]) {
-        let row = self.cloud.store().get::<R>(uuid).await.unwrap().unwrap();
+    /// Deletes a row behind everybody's back.
+    pub(crate) async fn delete_row<R: Resource>(&self, uuid: &str) {
         let named = uuid.to_owned();
         let gone = self.cloud.store().write(move |tx| {
             let uuid = named.clone();
             Box::pin(async move { tx.delete::<R>(&uuid).await })
         });
         assert!(gone.await.unwrap());
+    }
+
+    /// Deletes a row behind everybody's back, sees what is found, and makes it again.
+    async fn row_gone<R: Resource>(&self, uuid: &str, expected: &[Expected]) {
+        let row = self.cloud.store().get::<R>(uuid).await.unwrap().unwrap();
+        self.delete_row::<R>(uuid).await;
         self.finds(R::NOUN, expected).await;
         let again = self.cloud.store().write(move |tx| {
             let row = row.clone();

@@ -13,6 +13,7 @@ mod database;
 mod deletion;
 mod dhcp;
 mod doctor;
+mod doctor_fix;
 mod failures;
 mod flow_messages;
 mod flows;
