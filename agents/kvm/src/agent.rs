@@ -73,6 +73,7 @@ impl KvmAgent {
             network,
             dhcp: Dhcp {
                 directory: directory.join("dhcp"),
+                host: config.host,
                 programs: programs.clone(),
             },
             storage: Storage { programs },

@@ -22,12 +22,15 @@ use crate::{
     programs::{Programs, SHORT},
 };
 use cairn_agent_protocol::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
+use cairn_types::HostUuid;
 
 /// The servers of this host.
 #[derive(Debug, Clone)]
 pub(crate) struct Dhcp {
     /// Where each bridge has a folder.
     pub(crate) directory: PathBuf,
+    /// Revisions are counted anew for a machine that becomes another host.
+    pub(crate) host: HostUuid,
     pub(crate) programs: Programs,
 }
 
@@ -37,6 +40,9 @@ struct Applied {
     command: ApplyDhcp,
     /// The server; none if nothing is served.
     server: Option<ProcessId>,
+    /// The host that this was told as; what was kept before that was noted does not say.
+    #[serde(default)]
+    host: Option<HostUuid>,
 }
 
 /// A network interface, as `ip -json address show` tells of it.
@@ -61,7 +67,10 @@ impl Dhcp {
         let folder = self.directory.join(&command.bridge);
         fs::create_dir_all(&folder).map_err(KvmError::file(&folder))?;
         let before = read(&folder.join("applied.json"))?;
-        let (applied, served) = match &before {
+        let told = before
+            .as_ref()
+            .filter(|it| it.host.is_none_or(|host| host == self.host));
+        let (applied, served) = match told {
             Some(Applied { command, .. }) => (command.revision, &*command.subnets),
             None => Default::default(),
         };
@@ -99,6 +108,7 @@ impl Dhcp {
         let applied = Applied {
             command,
             server: server.map(|server| server.id().clone()),
+            host: Some(self.host),
         };
         let path = folder.join("applied.json");
         let text = serde_json::to_vec(&applied)

@@ -57,12 +57,24 @@ impl Hosts {
     /// # Errors
     /// What the compute service answers.
     pub async fn connected(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+        self.list(cluster, Operator::Eq).await
+    }
+
+    /// The hosts of a cluster whose agents do not answer.
+    ///
+    /// # Errors
+    /// What the compute service answers.
+    pub async fn away(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+        self.list(cluster, Operator::Ne).await
+    }
+
+    async fn list(&self, cluster: &str, connected: Operator) -> Result<Vec<HostUuid>, Fault> {
         let mut hosts = Vec::new();
         let mut last: Option<String> = None;
         loop {
             let mut conditions = vec![
                 condition("cluster_uuid", Operator::Eq, cluster),
-                condition("status", Operator::Eq, "Connected"),
+                condition("status", connected, "Connected"),
             ];
             conditions.extend(last.map(|last| condition("uuid", Operator::Gt, &last)));
             let query = Query {

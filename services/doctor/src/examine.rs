@@ -8,7 +8,7 @@
 //! and of which the node has not heard: so only what two looks find, a pause apart, is told.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -51,8 +51,9 @@ pub(crate) struct Examination {
 /// What a look found.
 #[derive(Default)]
 struct Look {
-    /// Of things that nothing is at.
-    findings: BTreeMap<Key, Finding>,
+    /// Of things that nothing is at, by host, and there as they were told: what is in the way of
+    /// something else is told before it.
+    findings: Vec<(Key, Finding)>,
     /// Those that something is at.
     unjudged: HashSet<Key>,
     /// Why hosts could not be examined, by their uuid.
@@ -87,13 +88,15 @@ impl Examination {
         let (mut examined, mut unexamined) = (first.examined, first.unexamined);
         if !first.findings.is_empty() {
             sleep(PAUSE).await;
-            let places: HashSet<_> = first.findings.values().map(|it| &it.host_uuid).collect();
+            let places = first.findings.iter().map(|(_, it)| &it.host_uuid);
+            let places: HashSet<_> = places.collect();
             let again = hosts.iter().filter(|host| places.contains(&host.uuid));
             let again: Vec<_> = again.cloned().collect();
             let books = places.contains(&String::new());
-            let mut second = self.look(&again, books).await?;
+            let second = self.look(&again, books).await?;
+            let mut found: HashMap<_, _> = second.findings.into_iter().collect();
             for (key, _) in first.findings {
-                findings.extend(second.findings.remove(&key));
+                findings.extend(found.remove(&key));
                 if second.unjudged.contains(&key) {
                     unjudged.insert(key);
                 }
@@ -238,9 +241,11 @@ impl Examination {
             let key = key(&finding);
             match is_busy {
                 true => drop(look.unjudged.insert(key)),
-                false => drop(look.findings.insert(key, finding)),
+                false => look.findings.push((key, finding)),
             }
         }
+        let host = |(_, finding): &(Key, Finding)| finding.host_uuid.clone();
+        look.findings.sort_by_key(host);
         Ok(())
     }
 

@@ -85,15 +85,20 @@ impl Known {
 
 /// What the two do not agree on.
 pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
-    let mut suspects = bridges(has, known);
+    // What is plugged in, or served, is in the way of a bridge that is to go, and needs one that is
+    // missing; see `bridges`.
+    let (there, missing) = bridges(has, known);
+    let mut suspects = missing;
     suspects.extend(taps(has, known));
     suspects.extend(servers(has, known));
     suspects.extend(served_from(has, known));
+    suspects.extend(there);
     suspects
 }
 
-fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
-    let mut suspects = Vec::new();
+/// Those that are there and should not be, or not so; and those that should be there.
+fn bridges(has: &HostInventory, known: &Known) -> (Vec<Suspect>, Vec<Suspect>) {
+    let (mut suspects, mut missing) = (Vec::new(), Vec::new());
     let wanted = known
         .wires
         .iter()
@@ -103,11 +108,11 @@ fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
         match has.bridges.iter().find(|it| it.name == wire.bridge) {
             None => {
                 let detail = "its network is attached to the cluster of the host";
-                suspects.push(of_it(Suspect::missing("bridge", &wire.bridge, detail)));
+                missing.push(of_it(Suspect::missing("bridge", &wire.bridge, detail)));
             }
             Some(bridge) if !bridge.ports.contains(&wire.interface) => {
                 let detail = format!("it is not over {}", wire.interface);
-                suspects.push(of_it(Suspect::differs("bridge", &wire.bridge, detail)));
+                missing.push(of_it(Suspect::differs("bridge", &wire.bridge, detail)));
             }
             Some(_) => {}
         }
@@ -135,7 +140,7 @@ fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
             }
         }
     }
-    suspects
+    (suspects, missing)
 }
 
 fn port_of(bridge: &str, port: &str) -> Stray {

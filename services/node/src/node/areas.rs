@@ -113,6 +113,7 @@ impl Areas {
     pub(super) fn flows(&self, config: &Config) -> Result<Flows, WrongFlows> {
         let mut registry = Registry::default();
         self.compute.steps(&mut registry);
+        self.network.steps(&mut registry);
         self.storage.steps(&mut registry);
         self.doctor.steps(&mut registry);
         registry.resolve(config.flows.directory.as_deref())
@@ -126,7 +127,7 @@ impl Areas {
         flows: &mut Flows,
     ) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations, flows)?;
-        let operations = self.network.register(operations);
+        let operations = self.network.register(operations, flows)?;
         let operations = self.storage.register(operations, flows)?;
         let operations = self.doctor.register(operations, flows)?;
         let operations = cairn_operation_service::register(operations);

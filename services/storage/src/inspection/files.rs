@@ -55,11 +55,13 @@ impl Known {
         files.filter(|path| !explained.contains(path)).collect()
     }
 
-    /// Whether a file's name is that of a resource, or a volume on the host was made from it.
+    /// Whether a file is a volume's, by its name, or one that a volume on the host was made from. A
+    /// copy of an image that none was made from is no data: that is on the backup storage.
     fn is_needed(&self, path: &str) -> bool {
+        let is_volume = |(noun, _): &(&str, String)| *noun == Volume::NOUN;
         let named = name_of(path).map(|uuid| uuid.to_string());
         let mut volumes = self.volumes.iter();
-        self.owners.contains_key(path)
+        self.owners.get(path).is_some_and(is_volume)
             || volumes.any(|it| {
                 named.is_some() && it.image_uuid == named || Some(&it.uuid) == named.as_ref()
             })
