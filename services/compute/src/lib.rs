@@ -59,6 +59,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "cascade",
         sql: include_str!("../migrations/0004_cascade.sql"),
     },
+    Migration {
+        service: "compute",
+        number: 5,
+        name: "destroying",
+        sql: include_str!("../migrations/0005_destroying.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.
