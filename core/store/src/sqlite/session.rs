@@ -1,4 +1,5 @@
-//! The connection that writes, and its transaction, which many writes may share.
+//! A connection and its transaction: that of the one which writes, which many writes may share, or one
+//! in which all is read as it was at a moment.
 //!
 //! There is one savepoint, if each write is to be undone by itself. The first change of a write moves
 //! it to where the write began, so a write that only reads costs none.
@@ -13,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
+    /// The statement that begins a transaction.
+    begin: &'static str,
     undo: Undo,
     /// There is a transaction.
     begun: bool,
@@ -25,9 +28,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// That of the connection that writes.
     pub(crate) fn new(connection: Connection) -> Self {
+        Self::with(connection, "BEGIN IMMEDIATE")
+    }
+
+    /// That of one that reads.
+    pub(super) fn reading(connection: Connection) -> Self {
+        Self::with(connection, "BEGIN")
+    }
+
+    fn with(connection: Connection, begin: &'static str) -> Self {
         Self {
             connection,
+            begin,
             undo: Undo::All,
             begun: false,
             savepoint_used: false,
@@ -57,7 +71,7 @@ impl Session {
             });
         }
         if !self.begun {
-            self.control("BEGIN IMMEDIATE")?;
+            self.control(self.begin)?;
             self.begun = true;
             if self.undo == Undo::Each {
                 self.control("SAVEPOINT w")?;
@@ -126,6 +140,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The connection, without a transaction.
+    pub(super) fn into_connection(mut self) -> Result<Connection, StoreError> {
+        self.end(false)?;
+        Ok(self.connection)
     }
 
     /// A statement about the transaction itself: it harms all that is in it.

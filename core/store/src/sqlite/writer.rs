@@ -144,18 +144,7 @@ fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Job>], undo: Undo) -> Result<Run, S
             continue;
         }
         session(tx)?.begin_write();
-        let ran = catch_unwind(AssertUnwindSafe(|| job.run(tx).now_or_never()));
-        let keep = match ran {
-            Ok(Some(keep)) => keep,
-            Ok(None) => {
-                job.fail(StoreError::Waits);
-                false
-            }
-            Err(panic) => {
-                job.fail(StoreError::Panicked(panic_message(&*panic)));
-                false
-            }
-        };
+        let keep = run_one(tx, &mut **job);
         let session = session(tx)?;
         if !keep && session.has_changed() && session.failure().is_none() {
             match undo {
@@ -171,6 +160,22 @@ fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Job>], undo: Undo) -> Result<Run, S
         }
     }
     Ok(Run::Whole)
+}
+
+/// Runs a closure; false if it wants to be undone.
+pub(super) fn run_one(tx: &mut Tx, job: &mut dyn Job) -> bool {
+    let ran = catch_unwind(AssertUnwindSafe(|| job.run(tx).now_or_never()));
+    match ran {
+        Ok(Some(keep)) => keep,
+        Ok(None) => {
+            job.fail(StoreError::Waits);
+            false
+        }
+        Err(panic) => {
+            job.fail(StoreError::Panicked(panic_message(&*panic)));
+            false
+        }
+    }
 }
 
 fn session(tx: &mut Tx) -> Result<&mut Session, StoreError> {
