@@ -113,7 +113,9 @@ impl Areas {
     pub(super) fn flows(&self, config: &Config) -> Result<Flows, WrongFlows> {
         let mut registry = Registry::default();
         self.compute.steps(&mut registry);
+        self.network.steps(&mut registry);
         self.storage.steps(&mut registry);
+        self.doctor.steps(&mut registry);
         registry.resolve(config.flows.directory.as_deref())
     }
 
@@ -125,8 +127,9 @@ impl Areas {
         flows: &mut Flows,
     ) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations, flows)?;
-        let operations = self.network.register(operations);
+        let operations = self.network.register(operations, flows)?;
         let operations = self.storage.register(operations, flows)?;
+        let operations = self.doctor.register(operations, flows)?;
         let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
@@ -154,7 +157,7 @@ impl Areas {
             services.extend(self.cascades.services(resources));
         }
         if config.runs(ServiceName::Doctor) {
-            services.extend(self.doctor.services());
+            services.extend(self.doctor.services(resources));
         }
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());

@@ -1,6 +1,7 @@
 //! Whole nodes and agents, from the outside.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod away;
 mod backup_storages;
 mod bad_input;
 mod cascade;
@@ -13,6 +14,7 @@ mod database;
 mod deletion;
 mod dhcp;
 mod doctor;
+mod doctor_fix;
 mod failures;
 mod flow_messages;
 mod flows;
