@@ -13,6 +13,7 @@ mod book;
 mod door;
 mod enrollment;
 mod error;
+mod failpoint;
 mod folder;
 mod host;
 mod report;
@@ -20,4 +21,5 @@ mod server;
 
 pub use enrollment::{install, request};
 pub use error::RuntimeError;
+pub use failpoint::{Failpoints, Point};
 pub use server::{AgentServer, Options, ReportFilter};

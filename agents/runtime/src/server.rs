@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span};
 
 use crate::{
-    RuntimeError,
+    Failpoints, Point, RuntimeError,
     book::{Entry, Lane, lock},
     door::router,
     folder::{Folder, KeptResult},
@@ -60,6 +60,8 @@ pub struct Options {
     pub limits: Limits,
     /// See [`ReportFilter`].
     pub report_filter: Option<ReportFilter>,
+    /// Where a test may hold the agent's tasks.
+    pub failpoints: Option<Arc<dyn Failpoints>>,
 }
 
 impl Options {
@@ -76,6 +78,7 @@ impl Options {
                 ..Limits::default()
             },
             report_filter: None,
+            failpoints: None,
         }
     }
 }
@@ -226,11 +229,11 @@ impl AgentServer {
         lane: Arc<Lane>,
     ) {
         let deadline = Instant::now() + head.timeout.min(LONGEST_TIMEOUT);
-        let server = self.clone();
+        let (server, name) = (self.clone(), command.name());
         let span = info_span!(
             parent: None,
             "task",
-            command = command.name(),
+            command = name,
             host = %host.uuid,
             task = %head.task,
         );
@@ -263,6 +266,7 @@ impl AgentServer {
                     error!(host = %host.uuid, task = %head.task, error, "keep a result");
                 }
             }
+            server.failpoint(Point::AfterKept, name).await;
             server.report(&host, &report, &entry).await;
         });
     }
@@ -313,8 +317,13 @@ impl AgentServer {
             token,
             agent_incarnation: self.inner.incarnation,
         };
-        let run = AssertUnwindSafe(command.run(self.agent(), &cx)).catch_unwind();
-        timeout_at(deadline, run)
+        let run = async {
+            self.failpoint(Point::BeforeEffect, name).await;
+            let outcome = command.run(self.agent(), &cx).await;
+            self.failpoint(Point::AfterEffect, name).await;
+            outcome
+        };
+        timeout_at(deadline, AssertUnwindSafe(run).catch_unwind())
             .await
             .map_err(timed_out)?
             .unwrap_or_else(|_| {
@@ -323,6 +332,12 @@ impl AgentServer {
                     "a fault in the agent: `{name}` panicked"
                 )))
             })
+    }
+
+    async fn failpoint(&self, point: Point, command: &'static str) {
+        if let Some(failpoints) = &self.inner.options.failpoints {
+            failpoints.at(point, command).await;
+        }
     }
 
     async fn report(&self, host: &Host, report: &OutcomeReport, entry: &Entry) {

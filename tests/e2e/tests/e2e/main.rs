@@ -1,6 +1,7 @@
 //! Whole nodes and agents, from the outside.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod agent_killed;
 mod backup_storages;
 mod bad_input;
 mod cascade;
