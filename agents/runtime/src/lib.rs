@@ -16,10 +16,12 @@ mod error;
 mod failpoint;
 mod folder;
 mod host;
+mod options;
 mod report;
 mod server;
 
 pub use enrollment::{install, request};
 pub use error::RuntimeError;
 pub use failpoint::{Failpoints, Point};
-pub use server::{AgentServer, Options, ReportFilter};
+pub use options::{Options, ReportFilter};
+pub use server::AgentServer;

@@ -38,7 +38,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 /// What a stop leaves to open requests before it drops them.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// A running node.
+/// A running node, until it is stopped or killed.
 pub struct Node {
     public: SocketAddr,
     callback: SocketAddr,
@@ -314,6 +314,14 @@ impl Node {
         if timeout(limit + DRAIN, graceful).await.is_err() {
             error!("the node did not stop in time");
         }
+    }
+
+    /// Ends as if the process had died: calls are cut, and what runs is dropped where it is. For
+    /// tests, which may start another one over its data as soon as this returns.
+    pub async fn kill(self) {
+        self.tasks.abort().await;
+        self.operations.shutdown().await;
+        self.store.close().await;
     }
 }
 

@@ -14,6 +14,7 @@ mod database;
 mod deletion;
 mod dhcp;
 mod doctor;
+mod ending;
 mod failures;
 mod flow_messages;
 mod flows;
