@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext, gc};
 use cairn_operation::{Ended, Handler, OperationContext, Queue};
 use cairn_proto::{
     call::{Method, Rpc as _},
@@ -76,6 +76,8 @@ impl Handler for Delete {
             Box::pin(async move {
                 check_unused(tx, &host.uuid, |_| true).await?;
                 tx.delete::<Host>(&host.uuid).await?;
+                // What waits for it need not do anything there any more.
+                gc::wake(tx, Host::NOUN, &host.uuid).await?;
                 Ok(host)
             })
         });

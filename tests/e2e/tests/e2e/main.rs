@@ -6,6 +6,7 @@ mod backup_storages;
 mod bad_input;
 mod cascade;
 mod cascade_actions;
+mod cascade_dead_host;
 mod cli;
 mod connection;
 mod console;
