@@ -94,10 +94,17 @@ impl Handler for Delete {
         cx: &OperationContext,
         request: Arc<DeleteVmInstanceRequest>,
     ) -> Result<Ended<VmInstance>, Fault> {
-        if !self.policy.keeps() {
-            return run_to_the_end(&self.destroy, cx, Bag::of(&*request)).await;
+        let wanted = match self.policy.keeps() {
+            true => &self.set_aside,
+            false => &self.destroy,
+        };
+        // One that began by another policy goes on by that.
+        let both = [&self.destroy, &self.set_aside];
+        let flow = wanted.or_begun(&both, cx).await?;
+        if flow.name() == self.destroy.name() {
+            return run_to_the_end(flow, cx, Bag::of(&*request)).await;
         }
-        let destroyed = self.set_aside.run(cx, Bag::of(&*request), |tx, bag| {
+        let destroyed = flow.run(cx, Bag::of(&*request), |tx, bag| {
             let before = bag.get::<VmInstance>().unwrap_or_default();
             Box::pin(async move {
                 let mut vm = state::load(tx, &before.uuid).await?;
