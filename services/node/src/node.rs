@@ -1,6 +1,7 @@
 //! Starting and stopping: the parts of a node in the order in which they need each other.
 
 mod areas;
+mod check;
 
 use std::{
     fs, io,
@@ -32,6 +33,8 @@ use tracing::{error, info, warn};
 
 use crate::{Config, ServiceName};
 use areas::{Areas, Parts, migrations};
+
+pub use check::check;
 
 /// Ended operations are deleted this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
@@ -187,7 +190,7 @@ impl Node {
         );
         let operations = Operations::builder(store.clone(), Queues::default());
         let operations = operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE);
-        let mut flows = areas.flows(&config)?;
+        let mut flows = areas.flows(&config, store.catalog())?;
         let mut operations = areas.register(operations, &mut flows)?;
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
