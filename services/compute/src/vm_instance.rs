@@ -168,13 +168,6 @@ pub(crate) fn register(
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
 }
 
-fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
-    let mut check = Check::default();
-    request.check(&mut check);
-    check.finish()?;
-    Ok(request.clone())
-}
-
 impl Vms {
     /// Sends a command for a virtual machine to its host, as the task of a step, and waits until
     /// it took place. The acknowledgement is for when the step's outcome is committed.

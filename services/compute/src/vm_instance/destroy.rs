@@ -7,22 +7,19 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::{
-        DeleteVmInstanceRequest, DeleteVmInstanceResponse, ExpungeVmInstanceRequest,
-        ExpungeVmInstanceResponse, RecoverVmInstanceRequest, RecoverVmInstanceResponse, VmInstance,
+        DeleteVmInstanceRequest, ExpungeVmInstanceRequest, RecoverVmInstanceRequest, VmInstance,
         VmInstanceState as State,
     },
-    crud::Keyed as _,
     fault::Fault,
     meta::Resource as _,
 };
 use cairn_resource::DeletionPolicy;
 use cairn_types::ErrorCode;
 
-use super::{capacity, checked, state};
+use super::{capacity, state};
 
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const DELETE: &[&str] = &["cairn.compute.v1alpha1.DeleteVmInstanceRequest"];
@@ -71,19 +68,9 @@ impl Delete {
 }
 
 #[async_trait]
-impl Handler for Delete {
+impl KeyedHandler for Delete {
     type Request = DeleteVmInstanceRequest;
-    type Response = DeleteVmInstanceResponse;
-    type Spec = DeleteVmInstanceRequest;
-    const METHOD: &'static Method = DeleteVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &DeleteVmInstanceRequest) -> Result<DeleteVmInstanceRequest, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &DeleteVmInstanceRequest) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     fn time_limit(&self) -> Duration {
         TIME_LIMIT
@@ -131,19 +118,9 @@ impl Expunge {
 }
 
 #[async_trait]
-impl Handler for Expunge {
+impl KeyedHandler for Expunge {
     type Request = ExpungeVmInstanceRequest;
-    type Response = ExpungeVmInstanceResponse;
-    type Spec = ExpungeVmInstanceRequest;
-    const METHOD: &'static Method = ExpungeVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     fn time_limit(&self) -> Duration {
         TIME_LIMIT
@@ -152,7 +129,7 @@ impl Handler for Expunge {
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<VmInstance>, Fault> {
         run_to_the_end(&self.flow, cx, Bag::of(&*request)).await
     }
@@ -161,24 +138,14 @@ impl Handler for Expunge {
 pub(super) struct Recover;
 
 #[async_trait]
-impl Handler for Recover {
+impl KeyedHandler for Recover {
     type Request = RecoverVmInstanceRequest;
-    type Response = RecoverVmInstanceResponse;
-    type Spec = RecoverVmInstanceRequest;
-    const METHOD: &'static Method = RecoverVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<VmInstance>, Fault> {
         cx.finish(move |tx| {
             let uuid = request.uuid.clone();

@@ -4,16 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::QueryVmInstanceRequest,
-    crud::{Check, Keyed as _},
     fault::Fault,
     meta::Resource,
-    network::v1alpha1::{
-        DetachL2NetworkFromClusterRequest, DetachL2NetworkFromClusterResponse, L2Network,
-    },
+    network::v1alpha1::{DetachL2NetworkFromClusterRequest, L2Network},
     query::v1alpha1::{Condition, Operator, Query},
 };
 use cairn_store::{Tx, Value};
@@ -27,27 +23,14 @@ use crate::Area;
 pub(super) struct Detach(pub(super) Arc<Area>);
 
 #[async_trait]
-impl Handler for Detach {
+impl KeyedHandler for Detach {
     type Request = DetachL2NetworkFromClusterRequest;
-    type Response = DetachL2NetworkFromClusterResponse;
-    type Spec = DetachL2NetworkFromClusterRequest;
-    const METHOD: &'static Method = DetachL2NetworkFromClusterRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(L2Network::NOUN, &request.uuid)
-    }
+    type Resource = L2Network;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<L2Network>, Fault> {
         let (area, cluster) = (&self.0, &request.cluster_uuid);
         let network = area.store.get::<L2Network>(&request.uuid).await?;
