@@ -128,6 +128,7 @@
 
 mod bag;
 mod check;
+mod condition;
 mod declare;
 mod engine;
 mod ephemeral;

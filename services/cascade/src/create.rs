@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_cascade::find_for;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    cascade::v1alpha1::{
-        CascadePlan, CascadePlanState, CreateCascadePlanRequest, CreateCascadePlanResponse,
-    },
-    crud::{Check, Create as _, Keyed as _},
+    cascade::v1alpha1::{CascadePlan, CascadePlanState, CreateCascadePlanRequest},
+    crud::{Check, Create as _},
     fault::Fault,
     meta::{Catalog, Operation, Resource as _},
 };
@@ -23,15 +20,11 @@ pub(crate) struct Create {
 }
 
 #[async_trait]
-impl Handler for Create {
+impl KeyedHandler for Create {
     type Request = CreateCascadePlanRequest;
-    type Response = CreateCascadePlanResponse;
-    type Spec = CreateCascadePlanRequest;
-    const METHOD: &'static Method = CreateCascadePlanRequest::METHOD;
+    type Resource = CascadePlan;
 
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         check.uuid("resource_uuid", &request.resource_uuid);
         let noun = &request.resource_type;
         if self.catalog.resource(noun).is_none() {
@@ -43,18 +36,12 @@ impl Handler for Create {
                 check.refuse(&field, problem);
             }
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(CascadePlan::NOUN, &request.uuid)
     }
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<CascadePlan>, Fault> {
         let account = cx.account().to_string();
         let operation = operation::named(&self.catalog, &request.resource_type, &request.operation);
