@@ -28,4 +28,4 @@ pub use accelerator::Accelerator;
 pub use agent::KvmAgent;
 pub use config::{AcceleratorChoice, KvmConfig};
 pub use error::KvmError;
-pub use serve::serve;
+pub use serve::{serve, serve_with};

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use crate::{KvmAgent, KvmConfig, KvmError};
-use cairn_agent_runtime::{AgentServer, Options};
+use cairn_agent_runtime::{AgentServer, Failpoints, Options};
 use cairn_boot::{Tasks, shutdown, telemetry};
 
 /// How long the parts of the process have to stop.
@@ -17,10 +17,25 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the agent cannot begin, or one of its parts failed.
 pub async fn serve(config: &KvmConfig) -> Result<(), Box<dyn Error>> {
+    serve_with(config, None).await
+}
+
+/// [`serve`], with places where a test may hold the agent's tasks.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(
+    config: &KvmConfig,
+    failpoints: Option<Arc<dyn Failpoints>>,
+) -> Result<(), Box<dyn Error>> {
     let telemetry = telemetry::start(&config.telemetry)?;
     let signal = shutdown::signal()?;
     let agent = Arc::new(KvmAgent::open(config).await?);
-    let server = AgentServer::new(agent, Options::new(config.directory.get_ref()))?;
+    let options = Options {
+        failpoints,
+        ..Options::new(config.directory.get_ref())
+    };
+    let server = AgentServer::new(agent, options)?;
     if server.hosts() != [config.host] {
         let text = format!(
             "{} does not have the enrolment of host {}, or has that of others too",

@@ -13,11 +13,15 @@ mod book;
 mod door;
 mod enrollment;
 mod error;
+mod failpoint;
 mod folder;
 mod host;
+mod options;
 mod report;
 mod server;
 
 pub use enrollment::{install, request};
 pub use error::RuntimeError;
-pub use server::{AgentServer, Options, ReportFilter};
+pub use failpoint::{Failpoints, Point};
+pub use options::{Options, ReportFilter};
+pub use server::AgentServer;

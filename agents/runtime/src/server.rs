@@ -2,7 +2,6 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span};
 
 use crate::{
-    RuntimeError,
+    Options, Point, RuntimeError,
     book::{Entry, Lane, lock},
     door::router,
     folder::{Folder, KeptResult},
@@ -34,51 +33,11 @@ use cairn_agent_protocol::{
     Outcome, OutcomeReport, TaskContext, path,
 };
 use cairn_boot::propagation;
-use cairn_tls::{Limits, mutual_server_by_name, serve};
+use cairn_tls::{mutual_server_by_name, serve};
 use cairn_types::{HostUuid, Uuid, chain};
-
-/// Says of a report whether it may leave now. For simulated agents, whose network loses
-/// messages: a report that may not leave is kept like one that no node took.
-pub type ReportFilter = Arc<dyn Fn(&OutcomeReport) -> bool + Send + Sync>;
 
 /// What a longer time limit of a command is taken for.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How an agent runs.
-#[derive(Clone)]
-pub struct Options {
-    /// The state folder; each host has one in it.
-    pub dir: PathBuf,
-    /// Whether results and tokens are on disk before they count. Without it a restart forgets
-    /// both; only for simulated hosts, which lose nothing with them.
-    pub durable: bool,
-    /// The pause before a report that no node took is sent again; doubled each time.
-    pub first_pause: Duration,
-    /// The longest such pause.
-    pub longest_pause: Duration,
-    /// What the listener bears.
-    pub limits: Limits,
-    /// See [`ReportFilter`].
-    pub report_filter: Option<ReportFilter>,
-}
-
-impl Options {
-    /// The usual options over a state folder.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            durable: true,
-            first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(10),
-            limits: Limits {
-                drain: Duration::from_secs(1),
-                ..Limits::default()
-            },
-            report_filter: None,
-        }
-    }
-}
 
 /// An agent's process. Clones are handles to the same.
 #[derive(Clone)]
@@ -171,8 +130,10 @@ impl AgentServer {
     }
 
     /// Serves until `shutdown` is cancelled. Connections wait until a host is installed. Tasks
-    /// that run when it stops are dropped; see the crate's documentation for what becomes of them.
+    /// that run when it stops, or is dropped, are dropped too; see the crate's documentation for
+    /// what becomes of them.
     pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) {
+        let _tasks = DropTasks(&self.inner);
         lock(&self.inner.cloud).running = true;
         self.begin();
         for host in self.inner.hosts.all() {
@@ -226,11 +187,11 @@ impl AgentServer {
         lane: Arc<Lane>,
     ) {
         let deadline = Instant::now() + head.timeout.min(LONGEST_TIMEOUT);
-        let server = self.clone();
+        let (server, name) = (self.clone(), command.name());
         let span = info_span!(
             parent: None,
             "task",
-            command = command.name(),
+            command = name,
             host = %host.uuid,
             task = %head.task,
         );
@@ -263,6 +224,7 @@ impl AgentServer {
                     error!(host = %host.uuid, task = %head.task, error, "keep a result");
                 }
             }
+            server.failpoint(Point::AfterKept, name).await;
             server.report(&host, &report, &entry).await;
         });
     }
@@ -313,8 +275,13 @@ impl AgentServer {
             token,
             agent_incarnation: self.inner.incarnation,
         };
-        let run = AssertUnwindSafe(command.run(self.agent(), &cx)).catch_unwind();
-        timeout_at(deadline, run)
+        let run = async {
+            self.failpoint(Point::BeforeEffect, name).await;
+            let outcome = command.run(self.agent(), &cx).await;
+            self.failpoint(Point::AfterEffect, name).await;
+            outcome
+        };
+        timeout_at(deadline, AssertUnwindSafe(run).catch_unwind())
             .await
             .map_err(timed_out)?
             .unwrap_or_else(|_| {
@@ -323,6 +290,12 @@ impl AgentServer {
                     "a fault in the agent: `{name}` panicked"
                 )))
             })
+    }
+
+    async fn failpoint(&self, point: Point, command: &'static str) {
+        if let Some(failpoints) = &self.inner.options.failpoints {
+            failpoints.at(point, command).await;
+        }
     }
 
     async fn report(&self, host: &Host, report: &OutcomeReport, entry: &Entry) {
@@ -460,6 +433,18 @@ impl AgentServer {
         let mut tasks = lock(&self.inner.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+}
+
+/// Drops the tasks of a server that is not run any more: each of them holds the server, which
+/// holds them.
+struct DropTasks<'a>(&'a Inner);
+
+impl Drop for DropTasks<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.cloud).running = false;
+        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        drop(tasks);
     }
 }
 

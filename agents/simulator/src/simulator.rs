@@ -206,7 +206,7 @@ impl Simulator {
                 FaultEffect::LoseReport => {}
             }
         }
-        let reply = lock(&self.inner.states).change(cx.host, change)?;
+        let reply = lock(&self.inner.states).command(cx.host, name, change)?;
         after.map_or(Ok(reply), Err)
     }
 }

@@ -97,6 +97,10 @@ pub struct HostState {
     /// What no command made.
     #[serde(default)]
     pub strays: Strays,
+    /// How many commands of each name changed something. Of hosts that are kept, for those who
+    /// check that a restart doubles nothing; of others there are records.
+    #[serde(default)]
+    pub effects: BTreeMap<String, u64>,
     next_pid: u32,
 }
 
@@ -140,6 +144,7 @@ impl HostState {
             dhcp: BTreeMap::new(),
             vms: BTreeMap::new(),
             strays: Strays::default(),
+            effects: BTreeMap::new(),
             next_pid: 1000,
         }
     }
@@ -290,6 +295,24 @@ impl States {
         Ok(reply)
     }
 
+    /// Changes a host by a command; where hosts are kept, its effect is counted.
+    pub(crate) fn command<R>(
+        &mut self,
+        host: HostUuid,
+        name: &str,
+        change: impl FnOnce(&mut HostState) -> Result<R, CommandError>,
+    ) -> Result<R, CommandError> {
+        let is_kept = self.keep_in.is_some();
+        self.change(host, |state| {
+            let before = is_kept.then(|| state.clone());
+            let reply = change(state)?;
+            if before.is_some_and(|before| before != *state) {
+                *state.effects.entry(name.to_owned()).or_default() += 1;
+            }
+            Ok(reply)
+        })
+    }
+
     /// The host; one that was not known is empty.
     pub(crate) fn get(&mut self, host: HostUuid) -> &HostState {
         self.by_host
@@ -379,9 +402,16 @@ mod tests {
             size_bytes: 7,
             template: None,
         };
-        states
-            .change(host, |state| state.create_volume(&create))
-            .unwrap();
+        for _ in 0..2 {
+            states
+                .command(host, "create-volume", |state| state.create_volume(&create))
+                .unwrap();
+        }
+        let effects = &states.get(host).effects;
+        assert_eq!(
+            effects["create-volume"], 1,
+            "the second one changed nothing"
+        );
         assert_eq!(States::load(dir.path()).unwrap().all(), states.all());
     }
 }

@@ -190,20 +190,36 @@ impl Tasks {
         if timeout(limit, self.0.tracker.wait()).await.is_ok() {
             return Ok(());
         }
-        let running = self.0.running();
-        let mut stuck = Vec::with_capacity(running.tasks.len());
-        for (name, handle) in running.tasks.values() {
-            stuck.push(name.clone().into_owned());
-            if let Some(handle) = handle {
-                handle.abort();
-            }
-        }
-        stuck.sort_unstable();
+        let stuck = self.0.abort_all();
         if stuck.is_empty() { Ok(()) } else { Err(stuck) }
+    }
+
+    /// Ends every task at its next await, without asking it to stop, and waits until all are gone.
+    pub async fn abort(&self) {
+        self.0.abort_all();
+        // Now nothing starts any more.
+        self.0.stopping.cancel();
+        self.0.abort_all();
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
     }
 }
 
 impl Inner {
+    /// The names of the tasks that ran until now, in order.
+    fn abort_all(&self) -> Vec<String> {
+        let running = self.running();
+        let mut names = Vec::with_capacity(running.tasks.len());
+        for (name, handle) in running.tasks.values() {
+            names.push(name.clone().into_owned());
+            if let Some(handle) = handle {
+                handle.abort();
+            }
+        }
+        names.sort_unstable();
+        names
+    }
+
     /// No code that can panic runs under the lock, so a poisoned one is whole.
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)

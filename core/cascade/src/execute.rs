@@ -1,5 +1,7 @@
 //! Has done what was found: by the services that own it, many at once, what is below first.
 
+use std::collections::HashMap;
+
 use cairn_operation::{At, OperationContext, Point};
 use cairn_proto::{
     call::Mesh,
@@ -13,6 +15,7 @@ use crate::{
     Found,
     act::act,
     find::{Node, goes},
+    left::{Left, finish, left},
     order::Order,
 };
 
@@ -48,7 +51,7 @@ impl Found {
     /// begun.
     ///
     /// With [`CascadeMode::Enforcing`] a failure is noted, and only what has to come after it is
-    /// left.
+    /// left. What is left to a job that waits for something that goes too is done after that.
     ///
     /// # Errors
     /// Unless it is enforcing, the first failure of one of them, with what it was and how much is
@@ -65,12 +68,19 @@ impl Found {
         let mut order = Order::of(self);
         let total = order.count();
         let (mut running, mut done) = (FuturesUnordered::new(), 0);
-        let mut failures = Vec::new();
+        let (mut failures, mut jobs) = (Vec::new(), HashMap::<usize, Left>::new());
         let mut ends: Option<Fault> = None;
         loop {
             while ends.is_none() && running.len() < AT_ONCE {
                 let Some(place) = order.next() else { break };
-                running.push(async move { (place, act(self, place, mesh, cx).await) });
+                let job = jobs.get(&place).map(|left| left.job.clone());
+                running.push(async move {
+                    let outcome = match job {
+                        Some(job) => finish(mesh, &job, cx.store()).await,
+                        None => act(self, place, mesh, cx).await,
+                    };
+                    (place, outcome)
+                });
             }
             let (place, outcome) = tokio::select! {
                 biased;
@@ -101,9 +111,19 @@ impl Found {
                     cx.progress(percent, told);
                 }
                 Err(fault) if mode == CascadeMode::Enforcing => {
-                    order.failed();
-                    // What could not be done would become a job of garbage collection here.
-                    failures.push(failure(node, fault.code.as_str(), fault.message));
+                    let job = match jobs.contains_key(&place) {
+                        true => None,
+                        false => left(self, place, &fault, cx.store()).await?,
+                    };
+                    match job.filter(|job| order.left(place, job.until)) {
+                        Some(job) => {
+                            jobs.insert(place, job);
+                        }
+                        None => {
+                            order.failed();
+                            failures.push(failure(node, fault.code.as_str(), fault.message));
+                        }
+                    }
                 }
                 Err(fault) => {
                     ends.get_or_insert(of_node(node, fault));
@@ -114,6 +134,12 @@ impl Found {
             fault.message = format!("{}; {done} of {total} are done", fault.message);
             return Err(fault);
         }
+        let to_jobs = order.all_left().filter_map(|place| {
+            let fault = &jobs.get(&place)?.fault;
+            let (code, message) = (fault.code.as_str(), fault.message.clone());
+            Some(failure(&self.nodes[place], code, message))
+        });
+        failures.extend(to_jobs);
         let left = order.waiting().map(|place| {
             let message = "something that has to come before it failed".to_owned();
             failure(&self.nodes[place], "", message)

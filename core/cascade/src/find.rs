@@ -56,8 +56,8 @@ pub struct Found {
 }
 
 /// Finds what has to be done with a resource that is deleted. In a transaction, also where nothing
-/// is written in it: of rows that were read at different times, some would have lost what they are
-/// a part of.
+/// is written in it (`Store::snapshot`): of rows that were read at different times, some would have
+/// lost what they are a part of.
 ///
 /// # Errors
 /// [`CascadeError::NoType`] and [`CascadeError::NoResource`] if there is no such thing, or what the
@@ -333,6 +333,18 @@ impl Finder<'_> {
                 (_, OnDelete::Stop) => (Wish::Stop, child),
                 _ => continue,
             };
+            let known = self.place(noun, &whole);
+            if let Some(child) =
+                known.filter(|child| wish == Wish::Delete && self.wishes[*child] == Wish::Delete)
+            {
+                // Its row would say nothing new.
+                self.edges.push(Edge {
+                    parent,
+                    child,
+                    on_delete: OnDelete::Delete,
+                });
+                continue;
+            }
             wanted.push(Wanted {
                 resource: Arc::clone(resource),
                 uuid: whole,

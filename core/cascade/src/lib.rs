@@ -147,6 +147,7 @@ mod act;
 mod error;
 mod execute;
 mod find;
+mod left;
 mod order;
 mod read;
 mod tree;

@@ -1,7 +1,7 @@
 //! In which order things are done: to what refers before what it refers to, to parts with their
 //! wholes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cairn_proto::cascade::v1alpha1::CascadeAction;
 
@@ -27,6 +27,8 @@ pub(crate) struct Order {
     ready: BTreeSet<(u32, usize)>,
     running: usize,
     failed: bool,
+    /// Those that are left until another one is done, by that one.
+    left_until: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Order {
@@ -81,6 +83,7 @@ impl Order {
             ready: BTreeSet::new(),
             running: 0,
             failed: false,
+            left_until: BTreeMap::new(),
         };
         order.admit(order.waiting.clone());
         order
@@ -95,15 +98,46 @@ impl Order {
     /// deepest one begins: they go together, and so do not hold each other back. Once one has
     /// failed, they may be waiting for that one, and none of them begins.
     pub(crate) fn next(&mut self) -> Option<usize> {
-        if self.ready.is_empty() && self.running == 0 && !self.failed {
-            let deepest = self.waiting.iter().max_by_key(|node| self.depth[**node]);
-            let deepest = *deepest?;
-            self.waiting.remove(&deepest);
-            self.ready.insert((self.depth[deepest], deepest));
+        if self.ready.is_empty() && self.running == 0 {
+            let stuck = match self.waited_for() {
+                Some(node) => node,
+                None if self.failed => return None,
+                None => *self.waiting.iter().max_by_key(|node| self.depth[**node])?,
+            };
+            self.waiting.remove(&stuck);
+            self.ready.insert((self.depth[stuck], stuck));
         }
         let (_, node) = self.ready.pop_last()?;
         self.running += 1;
         Some(node)
+    }
+
+    /// One that others are left for, and that nothing else holds but the order of types.
+    fn waited_for(&self) -> Option<usize> {
+        let mut nodes = self.left_until.keys().copied();
+        nodes.find(|node| self.waits_for[*node] == 0 && self.waiting.contains(node))
+    }
+
+    /// One that began cannot be done before `until`, which so does not wait for it any more. Once
+    /// that is done it begins again. False if that one has begun already.
+    pub(crate) fn left(&mut self, node: usize, until: usize) -> bool {
+        if !self.waiting.contains(&until) {
+            return false;
+        }
+        self.running = self.running.saturating_sub(1);
+        self.left_until.entry(until).or_default().push(node);
+        let holds = self.holds[node].len();
+        self.holds[node].retain(|held| *held != until);
+        if self.holds[node].len() < holds {
+            self.waits_for[until] = self.waits_for[until].saturating_sub(1);
+            self.admit([until].into());
+        }
+        true
+    }
+
+    /// Those that are left still.
+    pub(crate) fn all_left(&self) -> impl Iterator<Item = usize> {
+        self.left_until.values().flatten().copied()
     }
 
     /// One that began failed: what has to come after it is never begun.
@@ -128,6 +162,9 @@ impl Order {
             self.waits_for[*held] = self.waits_for[*held].saturating_sub(1);
         }
         self.admit(held.into_iter().collect());
+        let again = self.left_until.remove(&node).unwrap_or_default();
+        let again = again.into_iter().map(|node| (self.depth[node], node));
+        self.ready.extend(again);
         if self.left[noun] == 0 {
             let of_noun = |node: &usize| self.after[self.noun[*node]].contains(&noun);
             let freed = self.waiting.iter().copied().filter(of_noun).collect();

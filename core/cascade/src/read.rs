@@ -31,7 +31,7 @@ pub(crate) async fn by_field<'r>(
 ) -> Result<Vec<Read<'r>>, StoreError> {
     let marks = vec!["?"; values.len()].join(", ");
     let sql = format!(
-        "SELECT {columns} FROM \"{table}\" t0 WHERE t0.\"{field}\" IN ({marks}) ORDER BY t0.uuid",
+        "SELECT {columns} FROM \"{table}\" t0 WHERE t0.\"{field}\" IN ({marks})",
         columns = columns(tx, resource, &field.name),
         table = resource.table,
         field = field.name,
@@ -72,7 +72,7 @@ pub(crate) async fn dependents<'r>(
     });
     let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
     let sql = format!(
-        "SELECT {columns} FROM \"{table}\" t0 WHERE {conditions} ORDER BY t0.uuid",
+        "SELECT {columns} FROM \"{table}\" t0 WHERE {conditions}",
         columns = columns(tx, resource, "uuid"),
         table = resource.table,
         conditions = conditions.join(" AND "),
@@ -81,7 +81,7 @@ pub(crate) async fn dependents<'r>(
     Ok(rows(tx, resource, &sql, values).await?)
 }
 
-/// The columns that [`rows`] expects.
+/// The columns that [`rows`] expects of a statement.
 fn columns(tx: &Tx, resource: &ResourceType, field: &str) -> String {
     let parts = part_of(resource).map(|field| field.name.as_str());
     let stopping = tx.catalog().stopping(resource);
@@ -92,6 +92,7 @@ fn columns(tx: &Tx, resource: &ResourceType, field: &str) -> String {
     columns.join(", ")
 }
 
+/// What a statement finds, in the order of the uuids.
 async fn rows<'r>(
     tx: &mut Tx,
     resource: &'r ResourceType,
@@ -121,7 +122,10 @@ async fn rows<'r>(
             is_stopped,
         })
     };
-    rows.iter().map(read).collect()
+    let read: Result<Vec<_>, StoreError> = rows.iter().map(read).collect();
+    let mut read = read?;
+    read.sort_unstable_by(|one: &Read<'_>, other| one.uuid.cmp(&other.uuid));
+    Ok(read)
 }
 
 /// The fields by which a type's resources are parts of others.

@@ -45,6 +45,11 @@ impl Bag {
         self.messages.contains_key(full_name)
     }
 
+    /// The message of that name, encoded.
+    pub(crate) fn encoded(&self, full_name: &str) -> Option<&[u8]> {
+        self.messages.get(full_name).map(Vec::as_slice)
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.messages.keys().map(String::as_str)
     }

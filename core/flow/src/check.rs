@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     FlowError, Step,
+    condition::Condition,
     part::{Kind, Part, is_name},
 };
 
@@ -73,7 +74,9 @@ impl Checker<'_> {
             step: path.clone(),
         };
         match &part.kind {
-            Kind::Step { step, .. } => self.step(&**step, &path, there),
+            Kind::Step {
+                step, condition, ..
+            } => self.step((&**step, condition.as_deref()), &path, there),
             Kind::Group(parts) if parts.is_empty() => Err(empty()),
             Kind::Group(parts) => self.group(parts, prefix, there),
             Kind::Flow(inner) if inner.parts.is_empty() => Err(empty()),
@@ -85,13 +88,24 @@ impl Checker<'_> {
         }
     }
 
-    fn step(&self, step: &dyn Step, path: &str, there: &mut Provided) -> Result<(), FlowError> {
-        if let Some(missing) = step.needs().iter().find(|need| !there.contains_key(**need)) {
+    fn step(
+        &self,
+        (step, condition): (&dyn Step, Option<&Condition>),
+        path: &str,
+        there: &mut Provided,
+    ) -> Result<(), FlowError> {
+        let needs = step.needs().iter().copied();
+        let mut needs = needs.chain(condition.map(Condition::message));
+        if let Some(missing) = needs.find(|need| !there.contains_key(*need)) {
             return Err(FlowError::Missing {
                 flow: self.flow.to_owned(),
                 step: path.to_owned(),
-                message: (*missing).to_owned(),
+                message: missing.to_owned(),
             });
+        }
+        if condition.is_some() {
+            // What it provides may not be there.
+            return Ok(());
         }
         for provided in step.provides() {
             let before = there.insert((*provided).to_owned(), path.to_owned());

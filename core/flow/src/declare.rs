@@ -33,7 +33,14 @@
 //!
 //! Further keys of a flow: `forward_after`, `rollback_retry`, and lists of registered hooks under
 //! `done`, `error` and `finally`. Further keys of a step: `name`, for the log, and
-//! `rollback = false`. All is checked at the start of the process, and every mistake told with its
+//! `rollback = false`; and when it is left out of a run, by a field of a message that is there:
+//!
+//! ```toml
+//! run_if = { message = "cairn.compute.v1alpha1.VmInstance", field = "state", is = "Running" }
+//! skip_if = { message = "cairn.compute.v1alpha1.VmInstance", field = "host_uuid", set = false }
+//! ```
+//!
+//! What such a step provides, no step after it can need. All is checked at the start of the process, and every mistake told with its
 //! place.
 
 mod change;

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::{
     Bag, FlowError, Hook, Options, Part, Retry, Step, When, check::check, engine, graph::Graph,
-    hook::Hooks, part::Kind,
+    hook::Hooks, log, part::Kind,
 };
 
 /// Steps and how they follow each other; cheap to clone.
@@ -162,8 +162,29 @@ impl Flow {
             path: &leaf.path,
             step: &*leaf.step,
             options: leaf.options,
+            is_conditional: leaf.condition.is_some(),
             forward: leaf.forward,
         })
+    }
+
+    /// The one of these that the operation's run began with, and this one if it has not begun. For
+    /// a handler that chooses by what may change under a run, as the configuration does: a run goes
+    /// on in its own flow.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn or_begun<'f>(
+        &'f self,
+        others: &[&'f Self],
+        cx: &OperationContext,
+    ) -> Result<&'f Self, Fault> {
+        let begun = match cx.has_log() {
+            true => log::flow_of(cx.store(), cx.uuid()).await?,
+            false => None,
+        };
+        let mut others = others.iter().copied();
+        let found = begun.and_then(|name| others.find(|flow| flow.name() == name));
+        Ok(found.unwrap_or(self))
     }
 
     /// Runs it for an operation, or goes on where an earlier run of the operation was cut off;
@@ -214,6 +235,8 @@ pub struct FlowStep<'a> {
     pub step: &'a dyn Step,
     /// How it is tried here.
     pub options: Options,
+    /// The flow says when it is left out.
+    pub is_conditional: bool,
     /// It is past the point of no return.
     pub forward: bool,
 }

@@ -26,9 +26,9 @@ use cairn_boot::metrics::{Counters, Gauge};
 use cairn_operation::Operations;
 use cairn_proto::{fault::Fault, meta::Resource as _, operation::v1alpha1::GcJob};
 use cairn_store::Store;
-use cairn_types::{ErrorCode, OperationUuid};
+use cairn_types::OperationUuid;
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -68,17 +68,19 @@ pub struct Gc {
     operations: Operations,
     /// Jobs that are being tried.
     running: Arc<Mutex<HashSet<OperationUuid>>>,
+    /// Told when an attempt has ended.
+    ended: Arc<Notify>,
 }
 
 impl Gc {
     /// A collector of the jobs in `store`, whose operations are those.
     #[must_use]
     pub fn new(store: Store, operations: Operations) -> Self {
-        let running = Arc::default();
         Self {
             store,
             operations,
-            running,
+            running: Arc::default(),
+            ended: Arc::default(),
         }
     }
 
@@ -96,7 +98,7 @@ impl Gc {
                 _ = looks.tick() => {
                     let room = AT_ONCE.saturating_sub(attempts.len());
                     match self.due(room).await {
-                        Ok(due) => attempts.extend(due.into_iter().map(|job| self.attempt(job))),
+                        Ok(due) => attempts.extend(due.into_iter().map(|job| self.attempt_due(job))),
                         Err(fault) => warn!(error = fault.message, "look for jobs that are due"),
                     }
                 }
@@ -118,32 +120,47 @@ impl Gc {
         }
         let running = self.running().len();
         let mut due = job::due(&self.store, most + running).await?;
-        due.retain(|job| parse(job).is_some_and(|uuid| !self.running().contains(&uuid)));
+        due.retain(|job| operation_of(job).is_ok_and(|uuid| !self.running().contains(&uuid)));
         due.truncate(most);
         Ok(due)
     }
 
-    /// Tries a job now, whether it is due or not. Returns the job as it was, now that it is done.
+    /// Tries a job now, whether it is due or not; after the attempt that is under way, if one is.
+    /// Returns the job as it was, now that it is done.
     ///
     /// # Errors
-    /// `NotFound` if there is no such job; why the attempt failed, and then the job stays;
-    /// `WrongState` if it is being tried.
+    /// `NotFound` if there is no such job; why the attempt failed, and then the job stays.
     pub async fn trigger(&self, uuid: &str) -> Result<GcJob, Fault> {
         let job = self.store.get::<GcJob>(uuid).await?;
         let job = job.ok_or_else(|| Fault::not_found(GcJob::NOUN, uuid))?;
-        self.attempt(job.clone()).await?;
+        let operation = operation_of(&job)?;
+        let trying = loop {
+            // Before the look: an attempt that ends in between is heard of.
+            let ended = self.ended.notified();
+            match Trying::begin(self, operation) {
+                Some(trying) => break trying,
+                None => ended.await,
+            }
+        };
+        // The attempt before may have done it.
+        let Some(now) = self.store.get::<GcJob>(uuid).await? else {
+            return Ok(job);
+        };
+        self.attempt(trying, now).await?;
         Ok(job)
     }
 
-    async fn attempt(&self, job: GcJob) -> Result<(), Fault> {
-        let Some(uuid) = parse(&job) else {
-            return Err(Fault::not_found("operation", &job.uuid));
-        };
-        let Some(_trying) = Trying::begin(&self.running, uuid) else {
-            let message = format!("gc-job {uuid} is being tried; look at it again later");
-            let fault = Fault::new(ErrorCode::WrongState, message);
-            return Err(fault.on(GcJob::NOUN, &job.uuid));
-        };
+    /// An attempt at a job that is due, unless there is one.
+    async fn attempt_due(&self, job: GcJob) {
+        let trying = operation_of(&job).map(|operation| Trying::begin(self, operation));
+        if let Ok(Some(trying)) = trying {
+            // What it came to is in the job.
+            let _ = self.attempt(trying, job).await;
+        }
+    }
+
+    async fn attempt(&self, trying: Trying, job: GcJob) -> Result<(), Fault> {
+        let uuid = trying.job;
         let done = self.operations.resume(uuid, job.attempts + 1).await;
         let outcome = if done.is_ok() { "ok" } else { "failed" };
         ATTEMPTS.add([&job.flow, outcome]);
@@ -167,23 +184,28 @@ impl Gc {
 }
 
 /// A job that is being tried, as long as it lives.
-struct Trying(Arc<Mutex<HashSet<OperationUuid>>>, OperationUuid);
+struct Trying {
+    gc: Gc,
+    job: OperationUuid,
+}
 
 impl Trying {
     /// None if it is being tried already.
-    fn begin(running: &Arc<Mutex<HashSet<OperationUuid>>>, job: OperationUuid) -> Option<Self> {
-        let mut tried = running.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.insert(job).then(|| Self(Arc::clone(running), job))
+    fn begin(gc: &Gc, job: OperationUuid) -> Option<Self> {
+        let gc = gc.clone();
+        let is_new = gc.running().insert(job);
+        is_new.then(|| Self { gc, job })
     }
 }
 
 impl Drop for Trying {
     fn drop(&mut self) {
-        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.remove(&self.1);
+        self.gc.running().remove(&self.job);
+        self.gc.ended.notify_waiters();
     }
 }
 
-fn parse(job: &GcJob) -> Option<OperationUuid> {
-    job.uuid.parse().ok()
+fn operation_of(job: &GcJob) -> Result<OperationUuid, Fault> {
+    let uuid = job.uuid.parse();
+    uuid.map_err(|_| Fault::not_found("operation", &job.uuid))
 }

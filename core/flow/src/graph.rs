@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     Bag, Options, Step,
+    condition::Condition,
     log::Place,
     part::{Kind, Part},
 };
@@ -15,10 +16,18 @@ pub(crate) struct Leaf {
     pub(crate) path: String,
     pub(crate) step: Arc<dyn Step>,
     pub(crate) options: Options,
+    pub(crate) condition: Option<Arc<Condition>>,
     /// Past the point of no return.
     pub(crate) forward: bool,
     /// The steps right before it.
     before: Vec<usize>,
+}
+
+impl Leaf {
+    fn is_left_out(&self, bag: &Bag) -> bool {
+        let by_flow = self.condition.as_ref();
+        self.step.skip(bag) || by_flow.is_some_and(|condition| condition.leaves_out(bag))
+    }
 }
 
 /// Steps; each comes behind those that are before it.
@@ -46,11 +55,16 @@ impl Graph {
     /// Adds a part after `before`; returns the steps that whatever comes next is after.
     fn lay(&mut self, part: &Part, prefix: &str, before: &[usize], forward: bool) -> Vec<usize> {
         match &part.kind {
-            Kind::Step { step, options } => {
+            Kind::Step {
+                step,
+                options,
+                condition,
+            } => {
                 self.leaves.push(Leaf {
                     path: format!("{prefix}{}", part.name),
                     step: Arc::clone(step),
                     options: *options,
+                    condition: condition.clone(),
                     forward,
                     before: before.to_vec(),
                 });
@@ -89,7 +103,7 @@ impl Graph {
             // Whatever comes before one has a smaller index: one pass is enough.
             if places[index] == Place::Untouched
                 && leaf.before.iter().all(|before| is_over(places[*before]))
-                && leaf.step.skip(bag)
+                && leaf.is_left_out(bag)
             {
                 places[index] = Place::Skipped;
                 skipped.push(index);

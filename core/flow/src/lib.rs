@@ -128,6 +128,7 @@
 
 mod bag;
 mod check;
+mod condition;
 mod declare;
 mod engine;
 mod ephemeral;
@@ -172,10 +173,16 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "gc job",
         sql: include_str!("../migrations/0002_gc_job.sql"),
     },
+    Migration {
+        service: "flow",
+        number: 3,
+        name: "flow record",
+        sql: include_str!("../migrations/0003_flow_record.sql"),
+    },
 ];
 
 /// The tables whose rows belong to operations: for `cairn_operation::Builder::logs`.
-pub const TABLES: &[&str] = &["flow_log", "flow_run"];
+pub const TABLES: &[&str] = &["flow_record", "flow_log", "flow_run"];
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Flow, Options, Retry, Step, hook::Hooks};
+use crate::{Flow, Options, Retry, Step, condition::Condition, hook::Hooks};
 
 /// A part of a flow. A step is one: where a part is asked for, give the step.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Step {
         step: Arc<dyn Step>,
         options: Options,
+        /// Further than the step's own, when it is left out.
+        condition: Option<Arc<Condition>>,
     },
     /// They run at once.
     Group(Vec<Part>),
@@ -51,6 +53,7 @@ impl Part {
             kind: Kind::Step {
                 options: step.options(),
                 step,
+                condition: None,
             },
         }
     }
@@ -91,6 +94,14 @@ impl Part {
     pub fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         if let Kind::Step { options, .. } = &mut self.kind {
             *options = change(*options);
+        }
+        self
+    }
+
+    /// The same, if it is a step, for runs that this does not leave it out of.
+    pub(crate) fn when(mut self, on: Option<Arc<Condition>>) -> Self {
+        if let Kind::Step { condition, .. } = &mut self.kind {
+            *condition = on;
         }
         self
     }

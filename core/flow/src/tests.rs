@@ -187,18 +187,7 @@ impl World {
 
     /// The process dies where it is, and another one with flows of that shape starts.
     pub(super) async fn restart(self, shape: Shape) -> Self {
-        self.restart_after(shape, "").await
-    }
-
-    /// The same, with a change of the database in between.
-    pub(super) async fn restart_after(self, shape: Shape, sql: &'static str) -> Self {
         self.operations.shutdown().await;
-        if !sql.is_empty() {
-            let changed = self
-                .store
-                .write(move |tx| Box::pin(async move { tx.execute(sql, vec![]).await }));
-            changed.await.unwrap();
-        }
         self.store.close().await;
         let world = Self::open(self.place, self.outside, shape, None).await;
         world.operations.recover().await.unwrap();

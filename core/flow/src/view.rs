@@ -45,14 +45,14 @@ fn leaves(recorded: &Recorded) -> HashMap<&str, Option<OperationStep>> {
         let leaf = leaves
             .entry(&entry.step)
             .or_insert_with(|| Some(OperationStep::default()));
-        if entry.kind == Kind::Skipped {
+        if entry.kind() == Kind::Skipped {
             *leaf = None;
             continue;
         }
         let Some(step) = leaf else {
             continue;
         };
-        match (entry.direction, entry.kind) {
+        match (entry.direction(), entry.kind()) {
             (Direction::Run, Kind::Intent) => {
                 step.start_time = Some(time);
                 step.set_state(State::Running);

@@ -202,7 +202,8 @@ impl OperationContext {
         self.keeps_log() || self.attempt() > 0
     }
 
-    /// Stores that the run keeps a log; in the transaction that begins it.
+    /// Stores that the run must be brought to its end, in the transaction that begins it; for a
+    /// handler whose log is not in a table of [`Builder::logs`](crate::Builder::logs).
     ///
     /// # Errors
     /// What the database says.

@@ -16,6 +16,9 @@ pub type ResultOf<H> = <<H as Handler>::Response as OperationResponse>::Result;
 /// How many operations may wait in one queue, unless its handler says something else.
 const MOST_WAITING: usize = 10_000;
 
+/// How long an operation may take, unless its handler says something else.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
+
 /// The queue that an operation enters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -90,7 +93,7 @@ pub trait Handler: Send + Sync + 'static {
     /// How long an operation may take, waiting included. Past it the operation fails: at once if
     /// it waits or has no flow, between two steps if it has one.
     fn time_limit(&self) -> Duration {
-        Duration::from_secs(30 * 60)
+        TIME_LIMIT
     }
 
     /// Does the work, when the queue lets it.

@@ -16,6 +16,7 @@ mod ending;
 mod error;
 mod failpoint;
 mod handler;
+mod keyed;
 mod live;
 mod metrics;
 mod operations;
@@ -32,6 +33,7 @@ pub use ending::{Ended, Ending, decode_fault, encode_fault};
 pub use error::OperationError;
 pub use failpoint::{At, Failpoints, Point, Then};
 pub use handler::{Handler, Queue, ResultOf, method};
+pub use keyed::KeyedHandler;
 pub use operations::{Builder, Events, KEPT, Operations};
 
 /// The tables of this crate.

@@ -44,14 +44,10 @@ pub(crate) struct Live {
     created: i64,
     deadline: Instant,
     pub(crate) cancel: CancellationToken,
-    state: watch::Sender<State>,
+    /// The latest, with its number.
+    progress: watch::Sender<Option<(u64, Progress)>>,
+    ended: watch::Sender<Option<Arc<Ending>>>,
     running: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    progress: Option<(u64, Progress)>,
-    ended: Option<Arc<Ending>>,
 }
 
 /// An event as this process knows it.
@@ -75,7 +71,8 @@ impl Live {
             created: time::from_timestamp(operation.create_time),
             deadline: time::instant(time::from_timestamp(operation.deadline)),
             cancel,
-            state: watch::Sender::default(),
+            progress: watch::Sender::default(),
+            ended: watch::Sender::default(),
             running: AtomicBool::new(false),
         })
     }
@@ -99,15 +96,15 @@ impl Live {
     }
 
     pub(crate) fn progress(&self, progress: Progress) {
-        self.state.send_modify(|state| {
-            let last = state.progress.as_ref().map_or(ACCEPTED, |(n, _)| *n);
+        self.progress.send_modify(|latest| {
+            let last = latest.as_ref().map_or(ACCEPTED, |(n, _)| *n);
             let number = age(self.created, time::now()).max(last + 1);
-            state.progress = Some((number, progress));
+            *latest = Some((number, progress));
         });
     }
 
     pub(crate) fn end(&self, ending: Arc<Ending>) {
-        self.state.send_modify(|state| state.ended = Some(ending));
+        self.ended.send_replace(Some(ending));
     }
 
     /// Ends when the operation is cancelled or its time limit is over, and says which.
@@ -149,7 +146,10 @@ impl Live {
             created: self.created,
             last: after.max(ACCEPTED),
             quiet_until: None,
-            state: Some(self.state.subscribe()),
+            heard: Some(Heard {
+                progress: self.progress.subscribe(),
+                end: self.ended.subscribe(),
+            }),
         };
         stream::unfold(follower, |mut follower| async move {
             follower.next().await.map(|told| (told, follower))
@@ -165,7 +165,13 @@ struct Follower {
     /// The next progress is told after this.
     quiet_until: Option<Instant>,
     /// None after the last event.
-    state: Option<watch::Receiver<State>>,
+    heard: Option<Heard>,
+}
+
+/// What one who watches listens to.
+struct Heard {
+    progress: watch::Receiver<Option<(u64, Progress)>>,
+    end: watch::Receiver<Option<Arc<Ending>>>,
 }
 
 impl Follower {
@@ -173,41 +179,36 @@ impl Follower {
         if let Some(accepted) = self.accepted.take() {
             return Some(Ok(Told::Accepted(ACCEPTED, accepted)));
         }
+        let Heard { progress, end } = self.heard.as_mut()?;
         loop {
-            let state = self.state.as_mut()?;
-            let mut wait = None;
-            let told = {
-                let now = state.borrow_and_update();
-                match (&now.ended, &now.progress) {
-                    (Some(ending), _) => Some(ended(self.created, self.last, ending.clone())),
-                    (None, Some((number, progress))) if *number > self.last => {
-                        wait = self.quiet_until.filter(|until| *until > Instant::now());
-                        let told = Told::Progress(*number, progress.clone());
-                        wait.is_none().then_some(told)
-                    }
-                    _ => None,
-                }
-            };
-            if let Some(told) = told {
-                match &told {
-                    Told::Progress(number, _) => {
-                        self.last = *number;
-                        self.quiet_until = Some(Instant::now() + PROGRESS_PAUSE);
-                    }
-                    _ => self.state = None,
-                }
-                return Some(Ok(told));
+            let ending = end.borrow_and_update().clone();
+            if let Some(ending) = ending {
+                self.heard = None;
+                return Some(Ok(ended(self.created, self.last, ending)));
             }
-            let changed = match wait {
-                // What changes meanwhile is told instead; an end is told at once.
-                Some(until) => match timeout_at(until, state.changed()).await {
+            let quiet = self.quiet_until.filter(|until| *until > Instant::now());
+            let changed = match quiet {
+                // Progress is not even listened to: nobody is woken for what is not told.
+                Some(until) => match timeout_at(until, end.changed()).await {
                     Ok(changed) => changed,
                     Err(_) => Ok(()),
                 },
-                None => state.changed().await,
+                None => {
+                    let latest = progress.borrow_and_update().clone();
+                    if let Some((number, latest)) = latest.filter(|(n, _)| *n > self.last) {
+                        self.last = number;
+                        self.quiet_until = Some(Instant::now() + PROGRESS_PAUSE);
+                        return Some(Ok(Told::Progress(number, latest)));
+                    }
+                    tokio::select! {
+                        biased;
+                        changed = end.changed() => changed,
+                        changed = progress.changed() => changed,
+                    }
+                }
             };
             if changed.is_err() {
-                self.state = None;
+                self.heard = None;
                 return Some(Err(OperationError::Stopping.into()));
             }
         }

@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) failpoints: Option<Arc<dyn Failpoints>>,
-    logs: Vec<&'static str>,
+    pub(crate) logs: Vec<&'static str>,
     pub(crate) leftovers: Option<&'static str>,
     accept: mpsc::Sender<Pending>,
 }
@@ -81,8 +81,8 @@ impl Builder {
         self
     }
 
-    /// Adds tables whose rows belong to operations, by a column `operation_uuid`: they are
-    /// deleted with them.
+    /// Adds tables of logs, whose rows belong to operations by a column `operation_uuid`: they are
+    /// deleted with them, and one that has a row there had begun when the process ended.
     #[must_use]
     pub fn logs(mut self, tables: &[&'static str]) -> Self {
         self.logs.extend(tables);

@@ -26,7 +26,7 @@ impl Inner {
         // What the queues of a parent are, its children enter without waiting, as they did.
         let mut held: HashMap<String, Arc<[String]>> = HashMap::new();
         let mut found = Vec::new();
-        for unended in row::unended(&self.store).await? {
+        for unended in row::unended(&self.store, &self.logs).await? {
             let Unended {
                 operation,
                 request,

@@ -158,7 +158,7 @@ fn ending_of(operation: Operation, rows: Vec<Row>) -> Result<Ending, Fault> {
     Ok(Ending { operation, outcome })
 }
 
-/// Notes that the operation has a log of its own, which its run must bring to an end.
+/// Notes that the run of the operation has begun what it must bring to an end.
 pub(crate) async fn mark_log(tx: &mut Tx, operation: OperationUuid) -> Result<(), StoreError> {
     let sql = "UPDATE operation_request SET has_log = 1 WHERE operation_uuid = ?";
     tx.execute(sql, vec![operation.into()]).await.map(|_| ())
@@ -172,17 +172,23 @@ pub(crate) struct Unended {
     pub(crate) traceparent: Option<Arc<str>>,
 }
 
-/// All operations that have not ended, in the order in which they were accepted.
-pub(crate) async fn unended(store: &Store) -> Result<Vec<Unended>, StoreError> {
-    let rows = store
-        .rows(
-            "SELECT r.operation_uuid, r.request, r.has_log, r.traceparent \
-             FROM operation_request r JOIN operation o ON o.uuid = r.operation_uuid \
-             WHERE o.state = ? \
-             ORDER BY r.sequence, r.operation_uuid",
-            vec![ACCEPTED.into()],
-        )
-        .await?;
+/// All operations that have not ended, in the order in which they were accepted. Those with a row
+/// in one of the `logs` have a log.
+pub(crate) async fn unended(store: &Store, logs: &[&str]) -> Result<Vec<Unended>, StoreError> {
+    let logged: String = logs
+        .iter()
+        .map(|log| {
+            format!(" OR EXISTS (SELECT 1 FROM {log} l WHERE l.operation_uuid = r.operation_uuid)")
+        })
+        .collect();
+    let sql = format!(
+        "SELECT r.operation_uuid, r.request, \
+         CASE WHEN r.has_log <> 0{logged} THEN 1 ELSE 0 END, r.traceparent \
+         FROM operation_request r JOIN operation o ON o.uuid = r.operation_uuid \
+         WHERE o.state = ? \
+         ORDER BY r.sequence, r.operation_uuid"
+    );
+    let rows = store.rows(&sql, vec![ACCEPTED.into()]).await?;
     let operations = store
         .list::<Operation>("state = ?", vec![ACCEPTED.into()])
         .await?;

@@ -3,13 +3,9 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc},
-    crud::{Check, Delete},
-    event::OperationResponse,
-    fault::Fault,
-    meta::Resource,
+    call::Rpc, crud::Delete, event::OperationResponse, fault::Fault, meta::Resource,
 };
 use cairn_store::Tx;
 use cairn_types::ErrorCode;
@@ -55,27 +51,14 @@ impl<Q, C> Deleting<Q, C> {
 }
 
 #[async_trait]
-impl<Q, C> Handler for Deleting<Q, C>
+impl<Q, C> KeyedHandler for Deleting<Q, C>
 where
     Q: Delete + Rpc,
     Q::Response: OperationResponse<Result = Q::Resource>,
     C: Removal<Q>,
 {
     type Request = Q;
-    type Response = Q::Response;
-    type Spec = Q;
-    const METHOD: &'static Method = Q::METHOD;
-
-    fn check(&self, request: &Q) -> Result<Q, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Q) -> Queue {
-        Queue::serial(Q::Resource::NOUN, request.key())
-    }
+    type Resource = Q::Resource;
 
     async fn run(
         &self,

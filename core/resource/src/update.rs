@@ -3,9 +3,9 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc},
+    call::Rpc,
     crud::{Check, Update},
     event::OperationResponse,
     fault::Fault,
@@ -62,27 +62,17 @@ impl<Q, C> Updating<Q, C> {
 }
 
 #[async_trait]
-impl<Q, C> Handler for Updating<Q, C>
+impl<Q, C> KeyedHandler for Updating<Q, C>
 where
     Q: Update + Rpc,
     Q::Response: OperationResponse<Result = Q::Resource>,
     C: Change<Q>,
 {
     type Request = Q;
-    type Response = Q::Response;
-    type Spec = Q;
-    const METHOD: &'static Method = Q::METHOD;
+    type Resource = Q::Resource;
 
-    fn check(&self, request: &Q) -> Result<Q, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        self.change.check(request, &mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Q) -> Queue {
-        Queue::serial(Q::Resource::NOUN, request.key())
+    fn check_further(&self, request: &Q, check: &mut Check) {
+        self.change.check(request, check);
     }
 
     async fn run(

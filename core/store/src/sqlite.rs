@@ -35,11 +35,12 @@ const STATEMENT_CACHE: usize = 1024;
 /// Only a backup or a person with a shell can hold SQLite's own lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For one that writes. A transaction of many writes changes some thousand pages; what has no place
-/// in memory would be written before the commit, and a second time if it changes again.
+/// For one that writes. A transaction of many writes changes some hundred pages; what has no place
+/// in memory would be written before the commit, and a second time if it changes again. Each commit
+/// that balanced a tree looks through all that is in memory.
 /// A checkpoint waits for the disk twice, whatever there is to do; until it comes, the log grows.
 const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-     PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8192";
+     PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8192";
 
 /// A connection; there is one that writes.
 #[derive(Debug)]

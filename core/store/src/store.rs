@@ -206,6 +206,40 @@ impl Store {
         }
     }
 
+    /// Reads what belongs together: all that the closure reads is of one moment. It is like one of
+    /// [`write`](Self::write), but what it would change is refused, and on SQLite no write waits for
+    /// it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn snapshot<T, E, F>(&self, closure: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let Readers::Sqlite(readers) = &self.0.readers else {
+            let closure = Arc::new(Mutex::new(closure));
+            let reads = self.write(move |tx| {
+                let closure = Arc::clone(&closure);
+                Box::pin(async move {
+                    tx.execute("SET TRANSACTION READ ONLY", Vec::new()).await?;
+                    let mut closure = closure.lock().await;
+                    (*closure)(tx).await
+                })
+            });
+            return reads.await;
+        };
+        let (caller, outcome) = oneshot::channel();
+        let read = Box::new(Write::new(closure, caller));
+        let tables = Arc::clone(&self.0.tables);
+        readers.snapshot(tables, read).await?;
+        match outcome.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Closed.into()),
+        }
+    }
+
     /// The resource with that uuid.
     ///
     /// # Errors

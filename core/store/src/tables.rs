@@ -26,11 +26,11 @@ pub(crate) struct Table {
     pub(crate) select: String,
     /// The row of a uuid.
     pub(crate) get: String,
-    /// If it has references: takes their values once more, as its last, and returns one that is
-    /// going, or null.
     pub(crate) insert: String,
     /// Where its references are among its fields.
     pub(crate) references: Vec<usize>,
+    /// Takes the values of its references and returns one that is going, if there is one.
+    pub(crate) going: String,
     /// Takes the uuid once more, as its last value.
     pub(crate) update: String,
     pub(crate) delete: String,
@@ -129,19 +129,15 @@ impl Table {
             .filter(|(_, field)| field.references.is_some())
             .map(|(place, _)| place)
             .collect();
-        let returning = match references.len() {
-            0 => String::new(),
-            many => format!(
-                " RETURNING (SELECT resource_uuid FROM going WHERE resource_uuid IN ({}) \
-                 AND held = 0 LIMIT 1)",
-                vec!["?"; many].join(", ")
-            ),
-        };
+        // Not `IN`: for that SQLite makes a table of the values, each time.
+        let going = "SELECT resource_uuid FROM going WHERE resource_uuid = ? AND held = 0";
+        let going = vec![going; references.len()].join(" UNION ALL ");
         Self {
             select: format!("SELECT {read} FROM \"{table}\""),
             get: format!("SELECT {read} FROM \"{table}\" WHERE uuid = ?"),
-            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks}){returning}"),
+            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks})"),
             references,
+            going,
             update: format!("UPDATE \"{table}\" SET {set} WHERE uuid = ?"),
             delete: format!("DELETE FROM \"{table}\" WHERE uuid = ?"),
             resource,

@@ -192,24 +192,20 @@ impl Tx {
     async fn insert_encoded(&mut self, noun: &str, message: &[u8]) -> Result<(), StoreError> {
         let tables = Arc::clone(&self.tables);
         let table = tables.get(noun)?;
-        let mut values = wire::values(&table.resource, message)?;
+        let values = wire::values(&table.resource, message)?;
         let uuid = uuid_of(&values);
-        let references = table.references.iter();
-        values.extend(
-            references
-                .map(|place| values[*place].clone())
-                .collect::<Vec<_>>(),
-        );
-        match self.run(&table.insert, values).await {
-            Ok(answer) => {
-                let going = answer.rows.first().map(|row| row.opt_text(0)).transpose()?;
-                let Some(refers_to) = going.flatten() else {
-                    return Ok(());
-                };
-                self.run(&table.delete, vec![uuid.as_str().into()]).await?;
-                let what = format!("{noun} {uuid}");
-                Err(StoreError::Going { what, refers_to })
+        if !table.references.is_empty() {
+            let references = table.references.iter();
+            let references = references.map(|place| values[*place].clone()).collect();
+            if let Some(row) = self.rows(&table.going, references).await?.first() {
+                return Err(StoreError::Going {
+                    what: format!("{noun} {uuid}"),
+                    refers_to: row.text(0)?,
+                });
             }
+        }
+        match self.run(&table.insert, values).await {
+            Ok(_) => Ok(()),
             Err(StoreError::AlreadyExists { constraint, .. }) => Err(StoreError::AlreadyExists {
                 what: format!("{noun} {uuid}"),
                 constraint,

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_cascade::find_for;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    cascade::v1alpha1::{
-        CascadePlan, CascadePlanState, CreateCascadePlanRequest, CreateCascadePlanResponse,
-    },
-    crud::{Check, Create as _, Keyed as _},
+    cascade::v1alpha1::{CascadePlan, CascadePlanState, CreateCascadePlanRequest},
+    crud::{Check, Create as _},
     fault::Fault,
     meta::{Catalog, Operation, Resource as _},
 };
@@ -23,15 +20,11 @@ pub(crate) struct Create {
 }
 
 #[async_trait]
-impl Handler for Create {
+impl KeyedHandler for Create {
     type Request = CreateCascadePlanRequest;
-    type Response = CreateCascadePlanResponse;
-    type Spec = CreateCascadePlanRequest;
-    const METHOD: &'static Method = CreateCascadePlanRequest::METHOD;
+    type Resource = CascadePlan;
 
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         check.uuid("resource_uuid", &request.resource_uuid);
         let noun = &request.resource_type;
         if self.catalog.resource(noun).is_none() {
@@ -43,43 +36,44 @@ impl Handler for Create {
                 check.refuse(&field, problem);
             }
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(CascadePlan::NOUN, &request.uuid)
     }
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<CascadePlan>, Fault> {
         let account = cx.account().to_string();
         let operation = operation::named(&self.catalog, &request.resource_type, &request.operation);
         let operation = Arc::new(operation?);
-        cx.finish(move |tx| {
-            let (request, account) = (Arc::clone(&request), account.clone());
-            let operation = Arc::clone(&operation);
+        // Of one moment, or some would have lost what they are a part of; and nothing waits for it.
+        let (asked, by) = (Arc::clone(&request), Arc::clone(&operation));
+        let found = cx.store().snapshot(move |tx| {
+            let (asked, by) = (Arc::clone(&asked), Arc::clone(&by));
             Box::pin(async move {
-                let (noun, uuid) = (&request.resource_type, &request.resource_uuid);
-                let found = find_for(tx, &operation, noun, uuid).await?;
-                let content = found.content();
-                let mut plan = request.resource();
-                plan.operation = operation::name(&operation);
-                let name = content.items.first().map(|item| item.name.as_str());
-                let name = name.unwrap_or_default();
-                plan.name = match &*operation {
-                    Operation::Delete { .. } => format!("delete {noun} {name}"),
-                    Operation::Other { word, .. } => format!("{word} of {noun} {name}"),
-                };
-                plan.account_uuid = account;
-                plan.item_count = content.items.len() as u64;
-                plan.blocker_count = found.blocker_count() as u64;
-                plan.set_state(CascadePlanState::Planned);
-                let now = now();
-                plan.stamp(now);
+                let found = find_for(tx, &by, &asked.resource_type, &asked.resource_uuid).await?;
+                Ok::<_, Fault>((found.content(), found.blocker_count()))
+            })
+        });
+        let (content, blocker_count) = found.await?;
+        let mut plan = request.resource();
+        plan.operation = operation::name(&operation);
+        let (noun, root) = (&request.resource_type, content.items.first());
+        let name = root.map_or("", |item| &item.name);
+        plan.name = match &*operation {
+            Operation::Delete { .. } => format!("delete {noun} {name}"),
+            Operation::Other { word, .. } => format!("{word} of {noun} {name}"),
+        };
+        plan.account_uuid = account;
+        plan.item_count = content.items.len() as u64;
+        plan.blocker_count = blocker_count as u64;
+        plan.set_state(CascadePlanState::Planned);
+        let now = now();
+        plan.stamp(now);
+        let content = Arc::new(content);
+        cx.finish(move |tx| {
+            let (plan, content) = (plan.clone(), Arc::clone(&content));
+            Box::pin(async move {
                 rows::purge(tx, now.seconds.saturating_mul(1_000_000)).await?;
                 rows::insert(tx, &plan, &content).await?;
                 Ok(plan)

@@ -8,14 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_cascade::{CascadeError, Executed, Found, find_for};
-use cairn_operation::{At, Committed, Ended, Handler, OperationContext, Point, Queue, Verdict};
+use cairn_operation::{At, Committed, Ended, KeyedHandler, OperationContext, Point, Verdict};
 use cairn_proto::{
-    call::{Mesh, Method, Rpc as _},
-    cascade::v1alpha1::{
-        CascadeFailure, CascadePlan, CascadePlanState, ExecuteCascadePlanRequest,
-        ExecuteCascadePlanResponse,
-    },
-    crud::{Check, Keyed as _},
+    call::Mesh,
+    cascade::v1alpha1::{CascadeFailure, CascadePlan, CascadePlanState, ExecuteCascadePlanRequest},
     fault::Fault,
     meta::Resource as _,
 };
@@ -38,22 +34,9 @@ pub(crate) struct Execute {
 }
 
 #[async_trait]
-impl Handler for Execute {
+impl KeyedHandler for Execute {
     type Request = ExecuteCascadePlanRequest;
-    type Response = ExecuteCascadePlanResponse;
-    type Spec = ExecuteCascadePlanRequest;
-    const METHOD: &'static Method = ExecuteCascadePlanRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(CascadePlan::NOUN, request.key())
-    }
+    type Resource = CascadePlan;
 
     fn time_limit(&self) -> Duration {
         Duration::from_secs(24 * 60 * 60)
@@ -62,7 +45,7 @@ impl Handler for Execute {
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<CascadePlan>, Fault> {
         let begun = {
             let (operation, request) = (cx.uuid(), Arc::clone(&request));

@@ -31,7 +31,6 @@ use cairn_proto::{
         ext::v1alpha1::VmInstantiationExtensions,
         v1alpha1::{UpdateVmInstanceRequest, VmInstance},
     },
-    crud::{Check, Keyed},
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::NetworkInternalClient,
@@ -166,13 +165,6 @@ pub(crate) fn register(
         .register(destroy::Expunge::new(flows)?)
         .register(detach_nic::DetachNic::new(flows)?)
         .register(Updating::<UpdateVmInstanceRequest>::plain()))
-}
-
-fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
-    let mut check = Check::default();
-    request.check(&mut check);
-    check.finish()?;
-    Ok(request.clone())
 }
 
 impl Vms {

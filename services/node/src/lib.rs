@@ -11,4 +11,4 @@ pub use config::{
     CallbackConfig, Config, DatabaseConfig, DatabaseUrl, DeletionConfig, FlowsConfig, HostsConfig,
     LimitsConfig, PolicyName, PublicConfig, ServiceName,
 };
-pub use node::{Additions, Node, NodeError};
+pub use node::{Additions, Node, NodeError, check};

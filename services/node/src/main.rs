@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use cairn_boot::{config, shutdown, telemetry};
-use cairn_node::{Config, Node};
+use cairn_node::{Config, Node, check};
 use cairn_types::chain;
 use clap::Parser;
 use tracing::{error, info};
@@ -19,7 +19,7 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = "/etc/cairn/node.toml")]
     config: PathBuf,
-    /// Check the configuration and end.
+    /// Check the configuration, and the flows that it names, and end.
     #[arg(long)]
     check: bool,
 }
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config: Config = config::load(&arguments.config)?;
     if arguments.check {
-        return Ok(());
+        return Ok(check(&config).await?);
     }
     let telemetry = telemetry::start(&config.telemetry)?;
     let signal = shutdown::signal()?;

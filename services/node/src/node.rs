@@ -1,6 +1,7 @@
 //! Starting and stopping: the parts of a node in the order in which they need each other.
 
 mod areas;
+mod check;
 
 use std::{
     fs, io,
@@ -33,12 +34,14 @@ use tracing::{error, info, warn};
 use crate::{Config, ServiceName};
 use areas::{Areas, Parts, migrations};
 
+pub use check::check;
+
 /// Ended operations are deleted this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 /// What a stop leaves to open requests before it drops them.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// A running node.
+/// A running node, until it is stopped or killed.
 pub struct Node {
     public: SocketAddr,
     callback: SocketAddr,
@@ -187,7 +190,7 @@ impl Node {
         );
         let operations = Operations::builder(store.clone(), Queues::default());
         let operations = operations.logs(cairn_flow::TABLES).leftovers(gc::TABLE);
-        let mut flows = areas.flows(&config)?;
+        let mut flows = areas.flows(&config, store.catalog())?;
         let mut operations = areas.register(operations, &mut flows)?;
         if let Some(failpoints) = failpoints {
             operations = operations.failpoints(failpoints);
@@ -314,6 +317,14 @@ impl Node {
         if timeout(limit + DRAIN, graceful).await.is_err() {
             error!("the node did not stop in time");
         }
+    }
+
+    /// Ends as if the process had died: calls are cut, and what runs is dropped where it is. For
+    /// tests, which may start another one over its data as soon as this returns.
+    pub async fn kill(self) {
+        self.tasks.abort().await;
+        self.operations.shutdown().await;
+        self.store.close().await;
     }
 }
 

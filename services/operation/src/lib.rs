@@ -3,6 +3,7 @@
 //! The operations themselves are kept by `cairn_operation`, their steps and what they leave by
 //! `cairn_flow`; here they are put on the wire.
 
+mod children;
 mod gc_job;
 mod queues;
 
@@ -21,6 +22,7 @@ use cairn_types::{InvalidUuid, OperationUuid};
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
 
+use children::children;
 pub use gc_job::{GcJobApi, register};
 pub use queues::QueueApi;
 
@@ -43,9 +45,12 @@ impl OperationApi {
         let text = uuid.to_string();
         let operation = self.store.get::<Operation>(&text).await?;
         let operation = operation.ok_or_else(|| Fault::not_found("operation", &text))?;
+        let (children, more_children) = children(&self.store, &text).await?;
         Ok(GetOperationResponse {
             steps: cairn_flow::steps(&self.store, uuid).await?,
             operation: Some(operation),
+            children,
+            more_children,
         })
     }
 

@@ -24,6 +24,7 @@ on_both_databases!(
     it_shows_queries_watches_and_cancels,
     it_names_what_is_wrong_with_a_uuid,
     it_lists_what_runs_and_what_waits,
+    it_shows_what_an_operation_called_as_a_tree,
 );
 
 struct Delete;
@@ -235,4 +236,57 @@ async fn it_names_what_is_wrong_with_a_uuid(database: Database) {
             }
         }
     }
+}
+
+/// An operation that another one called; `number` is its place among all.
+fn called(number: i64, parent: &str) -> Operation {
+    let mut called = Operation {
+        uuid: cairn_types::OperationUuid::generate().to_string(),
+        name: format!("Call{number}"),
+        create_time: Some(prost_types::Timestamp {
+            seconds: number,
+            nanos: 0,
+        }),
+        parent_uuid: Some(parent.to_owned()),
+        ..Operation::default()
+    };
+    called.set_state(OperationState::Succeeded);
+    called
+}
+
+async fn it_shows_what_an_operation_called_as_a_tree(database: Database) {
+    let place = TestDatabase::new(database).await;
+    let (api, uuid) = api(&place).await;
+    let (first, second) = (called(1, &uuid), called(4, &uuid));
+    let (below, last) = (called(2, &first.uuid), called(5, &second.uuid));
+    let deep = called(3, &below.uuid);
+    let mut rows = vec![deep, second.clone(), last, first, below];
+    // More than are told, in the last place.
+    let parent = rows[2].uuid.clone();
+    rows.extend((6..600).map(|number| called(number, &parent)));
+    let written = api.store.write(move |tx| {
+        let rows = rows.clone();
+        Box::pin(async move {
+            for row in &rows {
+                tx.insert(row).await?;
+            }
+            Ok::<_, Fault>(())
+        })
+    });
+    written.await.unwrap();
+    let get = || GetOperationRequest { uuid: uuid.clone() };
+    let shown = api.get_operation(Request::new(get())).await.unwrap();
+    let shown = shown.into_inner();
+    let tree = shown.children.iter();
+    let tree: Vec<_> = tree.map(|it| (it.depth, it.name.as_str())).collect();
+    let expected = [
+        (0, "Call1"),
+        (1, "Call2"),
+        (2, "Call3"),
+        (0, "Call4"),
+        (1, "Call5"),
+        (2, "Call6"),
+    ];
+    assert_eq!(&tree[..6], expected);
+    assert!(tree.len() <= 500 && shown.more_children, "{}", tree.len());
 }

@@ -9,17 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_flow::gc;
-use cairn_operation::{Builder, Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Builder, Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::ResourceState,
     crud::{Check, Create as _, Keyed as _, Update as _},
     fault::Fault,
     meta::Resource,
     storage::v1alpha1::{
-        BackupStorage, CreateBackupStorageRequest, CreateBackupStorageResponse,
-        DeleteBackupStorageRequest, ReconnectBackupStorageRequest, ReconnectBackupStorageResponse,
-        UpdateBackupStorageRequest, UpdateBackupStorageResponse,
+        BackupStorage, CreateBackupStorageRequest, DeleteBackupStorageRequest,
+        ReconnectBackupStorageRequest, UpdateBackupStorageRequest,
     },
 };
 use cairn_resource::{Deleting, check_references, now};
@@ -65,15 +63,11 @@ impl Area {
 struct Create(Arc<Area>);
 
 #[async_trait]
-impl Handler for Create {
+impl KeyedHandler for Create {
     type Request = CreateBackupStorageRequest;
-    type Response = CreateBackupStorageResponse;
-    type Spec = CreateBackupStorageRequest;
-    const METHOD: &'static Method = CreateBackupStorageRequest::METHOD;
+    type Resource = BackupStorage;
 
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         if let Some(problem) = address_problem(&request.address) {
             check.refuse("address", problem);
         }
@@ -86,18 +80,12 @@ impl Handler for Create {
         if let Some(problem) = host_key_problem(&request.host_key) {
             check.refuse("host_key", problem);
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(BackupStorage::NOUN, request.key())
     }
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<BackupStorage>, Fault> {
         let mut storage = request.resource();
         storage.account_uuid = cx.account().to_string();
@@ -119,15 +107,11 @@ impl Handler for Create {
 struct Update(Arc<Area>);
 
 #[async_trait]
-impl Handler for Update {
+impl KeyedHandler for Update {
     type Request = UpdateBackupStorageRequest;
-    type Response = UpdateBackupStorageResponse;
-    type Spec = UpdateBackupStorageRequest;
-    const METHOD: &'static Method = UpdateBackupStorageRequest::METHOD;
+    type Resource = BackupStorage;
 
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         let fields = [
             (
                 "address",
@@ -142,18 +126,12 @@ impl Handler for Update {
                 check.refuse(field, problem);
             }
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(BackupStorage::NOUN, request.key())
     }
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<BackupStorage>, Fault> {
         let mut learned = None;
         if request.address.is_some() || request.username.is_some() || request.host_key.is_some() {
@@ -181,27 +159,14 @@ impl Handler for Update {
 struct Reconnect(Arc<Area>);
 
 #[async_trait]
-impl Handler for Reconnect {
+impl KeyedHandler for Reconnect {
     type Request = ReconnectBackupStorageRequest;
-    type Response = ReconnectBackupStorageResponse;
-    type Spec = ReconnectBackupStorageRequest;
-    const METHOD: &'static Method = ReconnectBackupStorageRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(BackupStorage::NOUN, request.key())
-    }
+    type Resource = BackupStorage;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<BackupStorage>, Fault> {
         let storage = self.0.backup_storage(request.key()).await?;
         let learned = match self.0.learned(cx, storage.clone()).await {

@@ -17,7 +17,7 @@ const PLANS: usize = 5;
 const OPEN: usize = 128;
 
 pub(crate) async fn run(vms: usize, hosts: usize) -> Value {
-    let site = Running::start(hosts, MEMORY, None).await;
+    let site = Running::start(hosts, vms, MEMORY, None).await;
     let (mesh, ready) = (site.mesh.clone(), &site.ready);
     let client = VmInstanceClient::new(mesh.clone());
     let made = Instant::now();

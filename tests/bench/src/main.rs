@@ -49,9 +49,9 @@ enum Scenario {
         /// How many calls the client holds open.
         #[arg(long, default_value_t = 256)]
         open: usize,
-        /// How many hosts.
-        #[arg(long, default_value_t = 50)]
-        hosts: usize,
+        /// How many hosts; without it 50, or as many as that many machines need.
+        #[arg(long)]
+        hosts: Option<usize>,
         /// Where: `sqlite`, `postgres` for a server that is started for this, or its URL.
         #[arg(long, default_value = "sqlite")]
         database: String,
@@ -80,7 +80,7 @@ enum Scenario {
     /// Flows with their log, beside the same transactions without one.
     Flow {
         /// How many in a round.
-        #[arg(long, default_value_t = 2_000)]
+        #[arg(long, default_value_t = 8_000)]
         flows: usize,
         /// How many are under way at once.
         #[arg(long, default_value_t = 256)]

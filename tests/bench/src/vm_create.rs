@@ -15,13 +15,17 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::{
-    process::{Process, cpu_of, file_system},
+    process::{cpu_of, file_system},
     running::Running,
 };
 
-pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -> Value {
+/// How many virtual machines a simulated host has room for, with some to spare.
+const VMS_OF_A_HOST: usize = 200;
+
+pub(crate) async fn run(vms: usize, open: usize, hosts: Option<usize>, database: &str) -> Value {
+    let hosts = hosts.unwrap_or(vms.div_ceil(VMS_OF_A_HOST).max(50));
     let database = Place::of(database).await;
-    let mut site = Running::start(hosts, VM_MEMORY, database.url.as_deref()).await;
+    let site = Running::start(hosts, vms, VM_MEMORY, database.url.as_deref()).await;
     let (mesh, ready) = (site.mesh.clone(), &site.ready);
     let client = VmInstanceClient::new(mesh.clone());
     // The first one brings the image to a host and opens connections.
@@ -31,7 +35,6 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         .unwrap();
     let first = result(first).await.unwrap();
 
-    let commands_before = commands(&mut site.simulator).await;
     let cpu = |site: &Running| [site.node.cpu(), site.simulator.cpu(), cpu_of("self")];
     let cpu_before = cpu(&site);
     let counted_before = counted(&site.access).await;
@@ -49,7 +52,6 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
     let mut latencies: Vec<Duration> = creations.buffer_unordered(open).collect().await;
     let elapsed = started.elapsed();
     let cpu_after = cpu(&site);
-    let commands = commands(&mut site.simulator).await - commands_before;
     let counted_after = counted(&site.access).await;
     let per_vm = |index: usize| (counted_after[index] - counted_before[index]) / vms as f64;
     let cpu_ms_per_vm = |index: usize| {
@@ -79,7 +81,7 @@ pub(crate) async fn run(vms: usize, open: usize, hosts: usize, database: &str) -
         "steps": steps,
         "commits": per_vm(0),
         "log_records": per_vm(1),
-        "agent_commands": commands as f64 / vms as f64,
+        "agent_commands": per_vm(2),
     });
     site.node.stop().await;
     figures
@@ -130,13 +132,6 @@ impl Place {
     }
 }
 
-async fn commands(simulator: &mut Process) -> usize {
-    simulator.ask(json!({ "list": "commands" })).await["commands"]
-        .as_array()
-        .unwrap()
-        .len()
-}
-
 /// How many steps the creation of a virtual machine had.
 async fn steps_of_creation(mesh: &Mesh, vm: &str) -> usize {
     let operations = OperationClient::new(mesh.clone());
@@ -162,15 +157,19 @@ async fn steps_of_creation(mesh: &Mesh, vm: &str) -> usize {
         .len()
 }
 
-/// How many commits the node made so far, and how many records of flows.
-async fn counted(access: &Access) -> [f64; 2] {
+/// How many commits the node made so far, how many records of flows, and how many commands to hosts
+/// have ended.
+async fn counted(access: &Access) -> [f64; 3] {
     let (_, metrics) = access.metrics().await;
     [
-        "cairn_store_commits_total ",
-        "cairn_flow_log_records_total ",
+        "cairn_store_commits_total",
+        "cairn_flow_log_records_total",
+        "cairn_agent_commands_total",
     ]
     .map(|name| {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
-        value.unwrap().parse().unwrap()
+        let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        let values = metrics.lines().filter(of_name);
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
     })
 }

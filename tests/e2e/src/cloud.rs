@@ -27,6 +27,7 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     task::{JoinSet, block_in_place},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -300,6 +301,12 @@ impl Cloud {
         self.node.take().unwrap().stop(LIMIT).await;
     }
 
+    /// Ends the node as if its process had died, and waits until nothing of it is left.
+    pub async fn kill_node(&mut self) {
+        let killed = timeout(LIMIT, self.node.take().unwrap().kill());
+        killed.await.expect("the node is gone");
+    }
+
     /// Stops the hosts' agent, as if the machines had lost their network.
     pub async fn stop_agents(&mut self) {
         self.agents.stop.cancel();
@@ -369,17 +376,23 @@ impl Cloud {
 pub const GONE_HOST: &str = "gone-host";
 
 impl Drop for Cloud {
-    /// Whatever a test was about, the doctor has the last word. Nothing is examined of one that
-    /// failed, or that never had a node.
+    /// Whatever a test was about, the doctor has the last word, and nothing of the cloud goes on.
+    /// Nothing is examined of one that failed, or that never had a node.
     fn drop(&mut self) {
         if thread::panicking() || self.ports.is_none() {
             return;
         }
-        block_in_place(|| Handle::current().block_on(self.examine_at_the_end()));
+        block_in_place(|| Handle::current().block_on(self.end()));
     }
 }
 
 impl Cloud {
+    async fn end(&mut self) {
+        self.examine_at_the_end().await;
+        self.kill_node().await;
+        self.stop_agents().await;
+    }
+
     async fn examine_at_the_end(&mut self) {
         self.simulator.release_all();
         if self.agents.stop.is_cancelled() {

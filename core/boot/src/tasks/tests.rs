@@ -134,3 +134,31 @@ async fn nothing_starts_once_the_set_stops() {
     assert_eq!(tasks.shutdown(LONG).await, Ok(()));
     assert_eq!(tasks.failed(), None);
 }
+
+#[tokio::test]
+async fn an_abort_asks_nobody_and_waits_until_all_are_gone() {
+    let tasks = Tasks::new();
+    let (held, dropped) = oneshot::channel::<Infallible>();
+    let mut held = Some(held);
+    let (graceful, was_asked) = oneshot::channel::<()>();
+    let mut graceful = Some(graceful);
+    tasks.start("polite", OnFailure::StopProcess, move |stop| {
+        let (held, graceful) = (held.take(), graceful.take());
+        async move {
+            let _held = held;
+            stop.cancelled().await;
+            if let Some(graceful) = graceful {
+                let _ = graceful.send(());
+            }
+            Ok::<(), Infallible>(())
+        }
+    });
+    tokio::task::yield_now().await;
+    tasks.abort().await;
+    assert!(dropped.await.is_err(), "it is dropped");
+    assert!(was_asked.await.is_err(), "and was not asked");
+    tasks.start("late", OnFailure::StopProcess, |_| {
+        pending::<Result<(), Infallible>>()
+    });
+    tasks.abort().await;
+}

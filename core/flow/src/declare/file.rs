@@ -3,10 +3,14 @@
 use std::{fmt, time::Duration};
 
 use cairn_boot::{Check, Problems, Spanned, config};
+use prost_reflect::DescriptorPool;
 use serde::{Deserialize, Deserializer, de};
 
 use super::Mistake;
-use crate::{Options, Retry};
+use crate::{
+    Options, Retry,
+    condition::{Condition, Literal},
+};
 
 /// A file with its text, for places in it.
 pub(super) struct Source {
@@ -177,6 +181,10 @@ pub(super) struct Table {
     rollback: Option<bool>,
     #[serde(default)]
     weight: Option<u32>,
+    #[serde(default)]
+    run_if: Option<Spanned<When>>,
+    #[serde(default)]
+    skip_if: Option<Spanned<When>>,
 }
 
 impl Entry {
@@ -205,6 +213,7 @@ impl Entry {
             let wrong = "says how it is tried, which only a step can";
             problems.at(at, wrong, "say it of the steps in it");
         }
+        table.check_condition(at, problems);
         if table.timeout_secs == Some(0) {
             problems.at(at, "has a `timeout_secs` of 0", "use 1 or more");
         }
@@ -222,6 +231,30 @@ impl Entry {
 }
 
 impl Table {
+    /// When it runs, or when it is left out; whether the former.
+    pub(super) fn condition(&self) -> Option<(&Spanned<When>, bool)> {
+        let runs = self.run_if.as_ref().map(|when| (when, true));
+        runs.or_else(|| self.skip_if.as_ref().map(|when| (when, false)))
+    }
+
+    fn check_condition(&self, at: &Spanned<Entry>, problems: &mut Problems<'_>) {
+        let Some((when, _)) = self.condition() else {
+            return;
+        };
+        if self.step.is_none() {
+            let wrong = "says when it is left out, which only a step can be";
+            problems.at(at, wrong, "say it of the steps in it");
+        }
+        if self.run_if.is_some() && self.skip_if.is_some() {
+            let wrong = "has two conditions";
+            problems.at(at, wrong, "give one of `run_if` and `skip_if`");
+        }
+        if when.get_ref().is.is_some() == when.get_ref().set.is_some() {
+            let wrong = "does not say what the field is to be";
+            problems.at(when, wrong, "give one of `is` and `set`");
+        }
+    }
+
     /// The options of a step, where this says something of them.
     pub(super) fn options(&self, mut options: Options) -> Options {
         if let Some(secs) = self.timeout_secs {
@@ -258,6 +291,35 @@ impl<'de> Deserialize<'de> for Entry {
         }
 
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A condition on a field of a message.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct When {
+    /// Its full name.
+    message: String,
+    /// `host_uuid`, or `spec.memory_bytes`.
+    field: String,
+    #[serde(default)]
+    is: Option<Literal>,
+    #[serde(default)]
+    set: Option<bool>,
+}
+
+impl When {
+    /// The condition; or why there is no such field.
+    pub(super) fn condition(
+        &self,
+        messages: &DescriptorPool,
+        runs: bool,
+    ) -> Result<Condition, String> {
+        let field = (self.message.as_str(), self.field.as_str());
+        match (&self.is, self.set) {
+            (Some(value), _) => Condition::is(messages, field, value, runs),
+            (None, set) => Condition::set(messages, field, set.unwrap_or(true), runs),
+        }
     }
 }
 

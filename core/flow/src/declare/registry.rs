@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use cairn_operation::Handler;
-use cairn_proto::call::Method;
+use cairn_proto::{call::Method, meta::Catalog};
 use prost::Name;
 
 use super::{
@@ -57,6 +57,7 @@ pub struct Registry {
     hooks: NamedHooks,
     files: Vec<(&'static str, &'static str)>,
     mistakes: Vec<Mistake>,
+    catalog: Option<Arc<Catalog>>,
 }
 
 impl Registry {
@@ -80,6 +81,13 @@ impl Registry {
         self
     }
 
+    /// Says what messages there are, for conditions on them, if they are more than the built-in
+    /// ones.
+    pub fn catalog(&mut self, catalog: &Arc<Catalog>) -> &mut Self {
+        self.catalog = Some(Arc::clone(catalog));
+        self
+    }
+
     /// Adds an embedded declaration; `file` is its name, with which its mistakes are told:
     /// `create-vm-instance.toml`.
     pub fn flow(&mut self, file: &'static str, text: &'static str) -> &mut Self {
@@ -97,7 +105,9 @@ impl Registry {
             hooks,
             files,
             mut mistakes,
+            catalog,
         } = self;
+        let catalog = catalog.unwrap_or_else(Catalog::built_in);
         let mut sources: BTreeMap<String, Vec<Source>> = BTreeMap::new();
         for (file, text) in files {
             add(Source::parse(file, text), 0, &mut sources, &mut mistakes);
@@ -118,6 +128,7 @@ impl Registry {
         let resolver = Resolver {
             steps: &steps,
             hooks: &hooks,
+            messages: catalog.pool(),
             sources: &sources,
         };
         let mut flows = BTreeMap::new();
@@ -228,7 +239,8 @@ impl Flows {
             });
         }
         let provided = |message: &str| {
-            message == given || flow.steps().any(|at| at.step.provides().contains(&message))
+            let mut steps = flow.steps().filter(|at| !at.is_conditional);
+            message == given || steps.any(|at| at.step.provides().contains(&message))
         };
         if let Some(missing) = ends.iter().find(|message| !provided(message)) {
             return Err(FlowError::Ends {

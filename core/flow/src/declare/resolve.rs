@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_boot::Spanned;
+use prost_reflect::DescriptorPool;
 
 use super::{
     Mistake,
@@ -18,6 +19,8 @@ pub(super) type NamedHooks = BTreeMap<&'static str, Arc<dyn Hook>>;
 pub(super) struct Resolver<'a> {
     pub(super) steps: &'a Arc<Steps>,
     pub(super) hooks: &'a NamedHooks,
+    /// What conditions are on.
+    pub(super) messages: &'a DescriptorPool,
     /// The declarations of each flow, those further down first.
     pub(super) sources: &'a BTreeMap<String, Vec<Source>>,
 }
@@ -220,7 +223,18 @@ impl<'a> Resolver<'a> {
                     let step = table.step.as_deref().unwrap_or_default();
                     let part = self.step(source, at, step)?;
                     let name = table.name.as_deref().unwrap_or(step);
-                    part.named(name).with(|options| table.options(options))
+                    let condition = match &table.condition() {
+                        None => None,
+                        Some((when, runs)) => {
+                            let wrong = |problem| {
+                                source.mistake(when.span().start, Some(name.to_owned()), problem)
+                            };
+                            let condition = when.get_ref().condition(self.messages, *runs);
+                            Some(Arc::new(condition.map_err(wrong)?))
+                        }
+                    };
+                    let part = part.named(name).with(|options| table.options(options));
+                    part.when(condition)
                 }
             }
         };

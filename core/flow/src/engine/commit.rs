@@ -64,7 +64,7 @@ pub(super) enum Last {
 struct Crossed {
     bag: Bag,
     places: Vec<Place>,
-    /// The number of the next entry of the log.
+    /// The number of the next record of the log.
     sequence: i64,
     to: To,
 }
@@ -127,11 +127,11 @@ impl Crossing {
                 To::Next
             }
         };
-        append.write(tx).await?;
+        let sequence = append.write(tx).await?;
         Ok(Verdict::GoOn(Crossed {
             bag,
             places,
-            sequence: append.after(),
+            sequence,
             to,
         }))
     }
@@ -261,10 +261,10 @@ impl Engine<'_> {
                 let entry = Entry::outcome(path, Direction::Rollback, &provided);
                 append.entries.push(entry);
                 append.entries.extend(intents.iter().cloned());
-                append.write(tx).await?;
+                let sequence = append.write(tx).await?;
                 Ok(match end {
                     Some(fault) => Verdict::Failed(fault.clone()),
-                    None => Verdict::GoOn(append.after()),
+                    None => Verdict::GoOn(sequence),
                 })
             })
         });
@@ -334,7 +334,6 @@ impl Engine<'_> {
         end: Last,
     ) -> Result<Option<Arc<Ending>>, Fault> {
         let append = self.state.append(self.cx.uuid(), entries, turn);
-        let sequence = append.after();
         let (fault, leaving) = match end {
             Last::None => (None, None),
             Last::Failed(fault) => (Some(fault), None),
@@ -356,10 +355,10 @@ impl Engine<'_> {
                 let parts = parts.clone();
                 Box::pin(async move {
                     let (append, last): &(Append, Option<LastWords>) = &parts;
-                    append.write(tx).await?;
+                    let sequence = append.clone().write(tx).await?;
                     Ok(match last {
                         Some(last) => Verdict::Failed(last.write(tx).await?),
-                        None => Verdict::GoOn(()),
+                        None => Verdict::GoOn(sequence),
                     })
                 })
             });
@@ -371,10 +370,12 @@ impl Engine<'_> {
             pause = (pause * 2).min(LONGEST_PAUSE);
         };
         self.state.committed();
-        self.state.sequence = sequence;
         Ok(match committed {
             Committed::Ended(ending) => Some(ending),
-            Committed::GoOn(()) => None,
+            Committed::GoOn(sequence) => {
+                self.state.sequence = sequence;
+                None
+            }
         })
     }
 }

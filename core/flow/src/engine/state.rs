@@ -24,7 +24,7 @@ pub(super) struct State {
     /// The steps that run or roll back just now.
     pub(super) busy: Vec<bool>,
     pub(super) bag: Arc<Bag>,
-    /// The number of the next entry of the log.
+    /// The number of the next record of the log.
     pub(super) sequence: i64,
     /// What the first commit writes; none after it.
     pub(super) begin: Option<Begin>,
@@ -71,10 +71,10 @@ impl State {
         }
         let bag = Arc::make_mut(&mut state.bag);
         for (entry, _) in &recorded.entries {
-            if entry.kind != Kind::Outcome {
+            if entry.kind() != Kind::Outcome {
                 continue;
             }
-            match (entry.direction, &entry.payload) {
+            match (entry.direction(), &entry.payload) {
                 (Direction::Rollback, _) => state.undone.push(entry.step.clone()),
                 (Direction::Run, Some(payload)) => bag.take(
                     Bag::decode(payload.clone())
@@ -83,7 +83,7 @@ impl State {
                 (Direction::Run, None) => {}
             }
         }
-        state.sequence = recorded.entries.len() as i64;
+        state.sequence = recorded.sequence;
         state.turned = recorded.turned;
         Ok(state)
     }

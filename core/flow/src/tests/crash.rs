@@ -1,8 +1,10 @@
 //! The process dies at every point of every step, in both directions: it changes only when.
 
 use cairn_testkit::{Database, on_both_databases};
+use prost::Message as _;
 
 use super::*;
+use crate::log::Kind;
 
 on_both_databases!(
     forward_it_goes_on,
@@ -10,7 +12,7 @@ on_both_databases!(
     each_failing_step_is_rolled_back_after_a_crash_too,
     a_cancel_before_the_crash_rolls_back_after_it,
     recovery_follows_the_recorded_steps,
-    a_run_of_before_there_were_groups_goes_on,
+    a_run_of_before_there_were_records_goes_on,
     a_run_with_an_unknown_step_waits_for_one_who_knows_it,
 );
 
@@ -134,15 +136,83 @@ async fn recovery_follows_the_recorded_steps(database: Database) {
     assert_eq!(world.taken().await, ["allocate", "record"]);
 }
 
-async fn a_run_of_before_there_were_groups_goes_on(database: Database) {
-    let hold = Hold::at(Point::AfterOutcome, "prepare", Direction::Run);
-    let world = World::with(database, Shape::default(), Some(hold.clone())).await;
-    let (_, _) = world.call().await;
-    hold.reached().await;
-    let before = "UPDATE flow_run SET steps = 'allocate,prepare,attach,record'";
-    let world = world.restart_after(Shape::default(), before).await;
-    world.result().await.unwrap();
-    world.assert_all_done().await;
+async fn a_run_of_before_there_were_records_goes_on(database: Database) {
+    for direction in [Direction::Run, Direction::Rollback] {
+        let hold = Hold::at(Point::AfterOutcome, "prepare", direction);
+        let world = World::with(database, Shape::default(), Some(hold.clone())).await;
+        if direction == Direction::Rollback {
+            world.outside.fail("attach", Direction::Run, 3);
+        }
+        let (uuid, _) = world.call().await;
+        hold.reached().await;
+        write_as_before(&world.store, uuid).await;
+        let world = world.restart(Shape::default()).await;
+        match (direction, world.result().await) {
+            (Direction::Run, result) => {
+                result.unwrap();
+                world.assert_all_done().await;
+            }
+            (Direction::Rollback, result) => {
+                let fault = result.unwrap_err();
+                assert_eq!(fault.rolled_back, ["attach", "prepare", "allocate"]);
+                world.assert_nothing_left().await;
+            }
+        }
+        let times = steps(&world.store, uuid).await.unwrap();
+        assert!(times[0].end_time.is_some(), "{times:?}");
+    }
+}
+
+/// Keeps a run in the tables of before there were records, its steps as they were written before
+/// there were groups.
+async fn write_as_before(store: &Store, operation: OperationUuid) {
+    let recorded = crate::log::load(store, operation).await.unwrap().unwrap();
+    let kind = |kind| match kind {
+        Kind::Intent => "intent",
+        Kind::Outcome => "outcome",
+        Kind::Failed => "failed",
+        Kind::Skipped => "skipped",
+    };
+    let turned = recorded.turned.as_ref();
+    let direction = turned.map_or(Direction::Run, |_| Direction::Rollback);
+    let mut rows = vec![(
+        "INSERT INTO flow_run (operation_uuid, flow, steps, bag, direction, fault) \
+         VALUES (?, ?, 'allocate,prepare,attach,record', ?, ?, ?)",
+        vec![
+            operation.into(),
+            (&recorded.flow).into(),
+            recorded.bag.encode_to_vec().into(),
+            direction.as_str().into(),
+            turned.map(cairn_operation::encode_fault).into(),
+        ],
+    )];
+    for (sequence, (entry, time)) in (0_i64..).zip(&recorded.entries) {
+        rows.push((
+            "INSERT INTO flow_log (operation_uuid, sequence, step, direction, kind, payload, \
+             error, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            vec![
+                operation.into(),
+                sequence.into(),
+                (&entry.step).into(),
+                entry.direction().as_str().into(),
+                kind(entry.kind()).into(),
+                entry.payload.clone().into(),
+                entry.error.clone().into(),
+                (*time).into(),
+            ],
+        ));
+    }
+    let written = store.write(move |tx| {
+        let rows = rows.clone();
+        Box::pin(async move {
+            for (sql, values) in rows {
+                tx.execute(sql, values).await?;
+            }
+            let gone = "DELETE FROM flow_record WHERE operation_uuid = ?";
+            tx.execute(gone, vec![operation.into()]).await
+        })
+    });
+    written.await.unwrap();
 }
 
 async fn a_run_with_an_unknown_step_waits_for_one_who_knows_it(database: Database) {

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use cairn_proto::compute::v1alpha1::ResourceState;
+
 use super::*;
+use crate::log::Place;
 
 /// A step that does nothing.
 struct Named {
@@ -322,5 +325,157 @@ fn a_handler_gets_a_flow_that_fits_it() {
     assert!(
         error.starts_with("flow h takes cairn.compute.v1alpha1.Host;"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_step_is_left_out_by_a_field_of_a_message() {
+    let zone = |name: &str, state: ResourceState| {
+        let mut zone = Zone {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        zone.set_state(state);
+        Bag::of(&zone)
+    };
+    use ResourceState::{Disabled, Enabled};
+    for (condition, bag, runs) in [
+        (
+            "run_if = { field = 'state', is = 'Enabled' }",
+            zone("a", Enabled),
+            true,
+        ),
+        (
+            "run_if = { field = 'state', is = 'Enabled' }",
+            zone("a", Disabled),
+            false,
+        ),
+        (
+            "skip_if = { field = 'state', is = 'Enabled' }",
+            zone("a", Enabled),
+            false,
+        ),
+        (
+            "skip_if = { field = 'state', is = 'Enabled' }",
+            zone("a", Disabled),
+            true,
+        ),
+        (
+            "run_if = { field = 'name', is = 'a' }",
+            zone("a", Enabled),
+            true,
+        ),
+        (
+            "run_if = { field = 'name', is = 'a' }",
+            zone("b", Enabled),
+            false,
+        ),
+        (
+            "run_if = { field = 'name', set = true }",
+            zone("", Enabled),
+            false,
+        ),
+        (
+            "run_if = { field = 'name', set = false }",
+            zone("", Enabled),
+            true,
+        ),
+        (
+            "skip_if = { field = 'create_time.seconds', set = true }",
+            zone("a", Enabled),
+            true,
+        ),
+        (
+            "run_if = { field = 'create_time.seconds', is = 7 }",
+            zone("a", Enabled),
+            false,
+        ),
+        // A message that is not there has nothing set.
+        ("run_if = { field = 'name', set = false }", Bag::new(), true),
+        ("run_if = { field = 'name', is = '' }", Bag::new(), false),
+    ] {
+        let flow = resolve(&[("on.toml", &conditional(condition))]).unwrap();
+        let flow = flow.get("on").unwrap();
+        let mut places = vec![Place::default(); 1];
+        let skipped = flow.0.graph.leave_out(&mut places, &bag);
+        assert_eq!(skipped.is_empty(), runs, "{condition}");
+        assert!(flow.steps().all(|step| step.is_conditional));
+    }
+}
+
+/// A flow of one step that has that condition, on a zone.
+fn conditional(condition: &str) -> String {
+    let on_zone = format!("{{ message = '{ZONE}', field");
+    let condition = condition.replace("{ field", &on_zone);
+    format!("flow = 'on'\ninputs = ['{ZONE}']\nsteps = [{{ step = 'bring', {condition} }}]\n")
+}
+
+#[test]
+fn a_mistake_in_a_condition_is_told_with_its_place() {
+    for (condition, expected) in [
+        (
+            "run_if = { field = 'nmae', is = 'a' }",
+            "Zone has no field `nmae`; it has uuid, name,",
+        ),
+        (
+            "run_if = { field = 'state', is = 'Enabeld' }",
+            "`state` is one of Enabled, Disabled, and `is` is not",
+        ),
+        (
+            "skip_if = { field = 'state', is = 1 }",
+            "`state` is one of Enabled, Disabled, and `is` is not",
+        ),
+        (
+            "skip_if = { field = 'name', is = true }",
+            "`name` is a text, and `is` is not",
+        ),
+        (
+            "run_if = { field = 'create_time.nanos', is = 5000000000 }",
+            "`nanos` is smaller, or has no sign, and `is` is not",
+        ),
+        (
+            "run_if = { field = 'name.length', set = true }",
+            "`name.length` goes on after a field that is no message",
+        ),
+        (
+            "run_if = { field = 'create_time', is = 'now' }",
+            "`create_time` can only be `set` or not",
+        ),
+    ] {
+        let wrong = resolve(&[("on.toml", &conditional(condition))]).unwrap_err();
+        let place = "on.toml:3:";
+        assert!(wrong.contains(place), "{wrong}");
+        let told = format!("flow on, step bring: {expected}");
+        assert!(wrong.contains(&told), "{told} is not in {wrong}");
+    }
+    for (condition, expected) in [
+        (
+            "run_if = { field = 'name' }",
+            "does not say what the field is to be; give one of `is` and `set`",
+        ),
+        (
+            "run_if = { field = 'name', set = true }, skip_if = { field = 'name', set = true }",
+            "has two conditions; give one of `run_if` and `skip_if`",
+        ),
+    ] {
+        let wrong = resolve(&[("on.toml", &conditional(condition))]).unwrap_err();
+        assert!(wrong.contains(expected), "{expected} is not in {wrong}");
+    }
+    // What is tested is there, and what may be left out provides nothing for others.
+    let nothing = "flow = 'on'\nsteps = [{ step = 'describe', run_if = { message = \
+                   'cairn.compute.v1alpha1.Zone', field = 'name', set = true } }]\n";
+    let wrong = resolve(&[("on.toml", nothing)]).unwrap_err();
+    assert!(
+        wrong.contains("step describe: needs cairn.compute.v1alpha1.Zone"),
+        "{wrong}"
+    );
+    let needed = format!(
+        "flow = 'on'\ninputs = ['{REQUEST}']\nsteps = [{{ step = 'allocate', run_if = {{ message = \
+         '{REQUEST}', field = 'name', set = true }} }}, 'bring']\n"
+    );
+    let wrong = resolve(&[("on.toml", &needed)]).unwrap_err();
+    assert!(
+        wrong.contains("step bring: needs cairn.compute.v1alpha1.Zone"),
+        "{wrong}"
     );
 }

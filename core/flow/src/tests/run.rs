@@ -222,7 +222,7 @@ async fn the_log_goes_with_its_operation(database: Database) {
     assert!(steps(&world.store, uuid).await.unwrap().is_empty());
     let rows = world
         .store
-        .rows("SELECT step FROM flow_log", vec![])
+        .rows("SELECT sequence FROM flow_record", vec![])
         .await
         .unwrap();
     assert!(rows.is_empty());

@@ -14,10 +14,13 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::Connection;
+use super::{Connection, Session, writer::run_one};
 use crate::{
-    Row, StoreError, Value,
+    Row, StoreError, Tx, Value,
     database::{Failure, Harm},
+    tables::Tables,
+    tx::Writing,
+    writer::Job,
 };
 
 #[derive(Debug)]
@@ -92,6 +95,35 @@ impl Readers {
         rows.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Any number of reads that see the same, on a thread that may wait.
+    pub(crate) async fn snapshot(
+        &self,
+        tables: Arc<Tables>,
+        mut job: Box<dyn Job>,
+    ) -> Result<(), StoreError> {
+        let permit = Arc::clone(&self.long.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Closed)?;
+        let (file, pool) = (self.file.clone(), Arc::clone(&self.long));
+        spawn_blocking(move || {
+            let session = pool.take(&file).map(Session::reading);
+            match session {
+                Ok(session) => {
+                    let mut tx = Tx::new(Writing::Sqlite(session), tables);
+                    run_one(&mut tx, &mut *job);
+                    if let Writing::Sqlite(session) = tx.writing {
+                        // One that cannot end its transaction is closed.
+                        pool.idle().extend(session.into_connection());
+                    }
+                }
+                Err(error) => job.fail(error),
+            }
+            // The connection is back: who closes finds it there.
+            drop(permit);
+            job.answer();
+        });
+        Ok(())
+    }
+
     /// Waits for those that read now.
     pub(crate) async fn close(&self) {
         self.long.close().await;
@@ -127,17 +159,19 @@ impl Pool {
         values: Vec<Value>,
         wanted: impl Fn() -> bool,
     ) -> Result<Vec<Row>, StoreError> {
-        let idle = self.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => Connection::open_reader(file)?,
-        };
+        let connection = self.take(file)?;
         let answer = connection.prepare(sql);
         let answer = answer.and_then(|statement| statement.run(sql, values, wanted));
         self.idle().push(connection);
         // The connection is back: who closes finds it there.
         drop(permit);
         answer.map(|answer| answer.rows).map_err(|f| f.error)
+    }
+
+    /// A connection that is not in use.
+    fn take(&self, file: &Path) -> Result<Connection, StoreError> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| Connection::open_reader(file), Ok)
     }
 
     async fn close(&self) {

@@ -1,9 +1,10 @@
-//! The connection that writes, and its transaction, which many writes may share.
+//! A connection and its transaction: that of the one which writes, which many writes may share, or one
+//! in which all is read as it was at a moment.
 //!
-//! There is one savepoint. The first change of a write moves it to where the write began, so a
-//! write that only reads costs none, and neither does one that has the transaction for itself.
+//! There is one savepoint, if each write is to be undone by itself. The first change of a write moves
+//! it to where the write began, so a write that only reads costs none.
 
-use super::Connection;
+use super::{Connection, writer::Undo};
 use crate::{
     StoreError, Value,
     database::{Answer, Failure, Harm, is_control},
@@ -13,8 +14,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
-    /// The write has the transaction for itself: rolling back means all of it.
-    alone: bool,
+    /// The statement that begins a transaction.
+    begin: &'static str,
+    undo: Undo,
     /// There is a transaction.
     begun: bool,
     /// Something was changed since the savepoint was set.
@@ -26,10 +28,21 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// That of the connection that writes.
     pub(crate) fn new(connection: Connection) -> Self {
+        Self::with(connection, "BEGIN IMMEDIATE")
+    }
+
+    /// That of one that reads.
+    pub(super) fn reading(connection: Connection) -> Self {
+        Self::with(connection, "BEGIN")
+    }
+
+    fn with(connection: Connection, begin: &'static str) -> Self {
         Self {
             connection,
-            alone: true,
+            begin,
+            undo: Undo::All,
             begun: false,
             savepoint_used: false,
             changed: false,
@@ -58,15 +71,15 @@ impl Session {
             });
         }
         if !self.begun {
-            self.control("BEGIN IMMEDIATE")?;
+            self.control(self.begin)?;
             self.begun = true;
-            if !self.alone {
+            if self.undo == Undo::Each {
                 self.control("SAVEPOINT w")?;
             }
         }
         let statement = self.connection.prepare(sql)?;
         if !statement.reads() {
-            if !self.alone && !self.changed && self.savepoint_used {
+            if self.undo == Undo::Each && !self.changed && self.savepoint_used {
                 self.control("RELEASE w")?;
                 self.control("SAVEPOINT w")?;
             }
@@ -84,9 +97,9 @@ impl Session {
         }
     }
 
-    /// The next transaction is of one write or of several.
-    pub(super) fn begin(&mut self, alone: bool) {
-        self.alone = alone;
+    /// The writes of the next transaction are undone like that.
+    pub(super) fn begin(&mut self, undo: Undo) {
+        self.undo = undo;
         self.begun = false;
         self.savepoint_used = false;
         self.failure = None;
@@ -97,11 +110,14 @@ impl Session {
         self.changed = false;
     }
 
-    /// Undoes what the write did that ends now. If that fails, the transaction is over.
+    /// Whether the write that ends now has changed something.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Undoes what the write did that ends now, if each is undone by itself. If that fails, the
+    /// transaction is over.
     pub(super) fn undo_write(&mut self) {
-        if !self.changed || self.alone || self.failure.is_some() {
-            return;
-        }
         match self.control("ROLLBACK TO w") {
             Ok(()) => self.savepoint_used = false,
             Err(failure) => self.failure = Some(failure.error),
@@ -124,6 +140,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The connection, without a transaction.
+    pub(super) fn into_connection(mut self) -> Result<Connection, StoreError> {
+        self.end(false)?;
+        Ok(self.connection)
     }
 
     /// A statement about the transaction itself: it harms all that is in it.

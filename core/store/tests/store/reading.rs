@@ -1,13 +1,18 @@
 //! Reads beside writes, and beside reads that take long.
 
+use std::sync::{Arc, Mutex};
+
 use cairn_proto::compute::v1alpha1::Zone;
 use cairn_store::{Store, StoreError, Value};
 use cairn_testkit::{Database, on_both_databases};
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{built_in, writing::Held, zone};
 
-on_both_databases!(each_place_of_a_statement_gets_a_value);
+on_both_databases!(
+    each_place_of_a_statement_gets_a_value,
+    a_snapshot_is_of_one_moment_and_changes_nothing,
+);
 
 /// More rows than anyone waits for.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
@@ -72,4 +77,56 @@ async fn each_place_of_a_statement_gets_a_value(database: Database) {
             "{said}"
         );
     }
+}
+
+async fn a_snapshot_is_of_one_moment_and_changes_nothing(database: Database) {
+    let store = built_in(database).await;
+    insert(&store, "a").await;
+    let (seen, writer) = (Arc::new(Notify::new()), Store::clone(&store));
+    let writes = {
+        let seen = Arc::clone(&seen);
+        async move {
+            seen.notified().await;
+            insert(&writer, "b").await;
+        }
+    };
+    let (written, wait) = std::sync::mpsc::sync_channel(1);
+    let reads = {
+        let wait = Arc::new(Mutex::new(wait));
+        store.snapshot(move |tx| {
+            let (seen, wait) = (Arc::clone(&seen), Arc::clone(&wait));
+            Box::pin(async move {
+                let before = tx.list::<Zone>("", vec![]).await?.len();
+                seen.notify_one();
+                if database == Database::Sqlite {
+                    // It has a thread for itself.
+                    wait.lock().unwrap().recv().unwrap();
+                }
+                let after = tx.list::<Zone>("", vec![]).await?.len();
+                Ok::<_, StoreError>((before, after))
+            })
+        })
+    };
+    let writes = async {
+        writes.await;
+        // On PostgreSQL nobody waits for it.
+        let _ = written.send(());
+    };
+    let (read, ()) = tokio::join!(reads, writes);
+    let (before, after) = read.unwrap();
+    assert_eq!(before, after);
+
+    let changed = store.snapshot(|tx| Box::pin(async move { tx.insert(&zone("c")).await }));
+    assert!(changed.await.is_err());
+    let gone = store.snapshot(|_| Box::pin(async { Err::<(), _>(StoreError::Aborted) }));
+    assert!(matches!(gone.await, Err(StoreError::Aborted)));
+    let panicked = store.snapshot::<(), StoreError, _>(|_| Box::pin(async { panic!("no") }));
+    assert!(matches!(panicked.await, Err(StoreError::Panicked(_))));
+    // The connections are as they were.
+    let all = store.snapshot(|tx| Box::pin(async move { tx.list::<Zone>("", vec![]).await }));
+    assert_eq!(all.await.unwrap().len(), 2);
+    assert_eq!(store.list::<Zone>("", vec![]).await.unwrap().len(), 2);
+    store.close().await;
+    let closed = store.snapshot(|_| Box::pin(async { Ok::<(), StoreError>(()) }));
+    assert!(matches!(closed.await, Err(StoreError::Closed)));
 }

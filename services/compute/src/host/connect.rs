@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use cairn_agent::Head;
 use cairn_agent_protocol::{Connect, HostFacts};
 use cairn_flow::gc;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    compute::v1alpha1::{Host, HostStatus, ReconnectHostRequest, ReconnectHostResponse},
-    crud::{Check, Keyed as _},
+    compute::v1alpha1::{Host, HostStatus, ReconnectHostRequest},
     fault::Fault,
     meta::Resource,
     network::internal::v1alpha1 as network,
@@ -33,24 +31,16 @@ pub(crate) const VIRTUAL_CPUS_PER_CPU: u32 = 10;
 pub(super) struct Reconnect(pub(super) Arc<Hosts>);
 
 #[async_trait]
-impl Handler for Reconnect {
+impl KeyedHandler for Reconnect {
     type Request = ReconnectHostRequest;
-    type Response = ReconnectHostResponse;
-    type Spec = String;
-    const METHOD: &'static Method = ReconnectHostRequest::METHOD;
+    type Resource = Host;
 
-    fn check(&self, request: &ReconnectHostRequest) -> Result<String, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.uuid.clone())
-    }
-
-    fn queue(&self, uuid: &String) -> Queue {
-        Queue::serial(Host::NOUN, uuid)
-    }
-
-    async fn run(&self, cx: &OperationContext, uuid: Arc<String>) -> Result<Ended<Host>, Fault> {
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Request>,
+    ) -> Result<Ended<Host>, Fault> {
+        let uuid = Arc::new(request.uuid.clone());
         let host = self.0.store.get::<Host>(&uuid).await?;
         let host = host.ok_or_else(|| Fault::not_found(Host::NOUN, &uuid))?;
         let agent = agent_of(&host).ok_or_else(|| {

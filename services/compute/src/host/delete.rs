@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext, gc};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    compute::v1alpha1::{DeleteHostRequest, DeleteHostResponse, Host, HostState},
-    crud::{Check, Keyed as _},
+    compute::v1alpha1::{DeleteHostRequest, Host, HostState},
     fault::Fault,
     meta::{OnDelete, Resource as _},
     network::internal::v1alpha1 as network,
@@ -49,22 +47,9 @@ pub(super) fn steps(registry: &mut Registry, hosts: &Arc<Hosts>) {
 }
 
 #[async_trait]
-impl Handler for Delete {
+impl KeyedHandler for Delete {
     type Request = DeleteHostRequest;
-    type Response = DeleteHostResponse;
-    type Spec = DeleteHostRequest;
-    const METHOD: &'static Method = DeleteHostRequest::METHOD;
-
-    fn check(&self, request: &DeleteHostRequest) -> Result<DeleteHostRequest, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &DeleteHostRequest) -> Queue {
-        Queue::serial(Host::NOUN, request.key())
-    }
+    type Resource = Host;
 
     async fn run(
         &self,
@@ -76,6 +61,8 @@ impl Handler for Delete {
             Box::pin(async move {
                 check_unused(tx, &host.uuid, |_| true).await?;
                 tx.delete::<Host>(&host.uuid).await?;
+                // What waits for it need not do anything there any more.
+                gc::wake(tx, Host::NOUN, &host.uuid).await?;
                 Ok(host)
             })
         });

@@ -4,14 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_operation::{Builder, Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Builder, Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::{
-        EnterHostMaintenanceRequest, EnterHostMaintenanceResponse, Host, HostState,
-        LeaveHostMaintenanceRequest, LeaveHostMaintenanceResponse,
+        EnterHostMaintenanceRequest, Host, HostState, LeaveHostMaintenanceRequest,
     },
-    crud::{Check, Keyed},
     fault::Fault,
     meta::Resource as _,
 };
@@ -40,23 +37,17 @@ pub(super) fn must_leave(host: &Host) -> Fault {
 struct Enter;
 
 #[async_trait]
-impl Handler for Enter {
+impl KeyedHandler for Enter {
     type Request = EnterHostMaintenanceRequest;
-    type Response = EnterHostMaintenanceResponse;
-    type Spec = String;
-    const METHOD: &'static Method = EnterHostMaintenanceRequest::METHOD;
+    type Resource = Host;
 
-    fn check(&self, request: &Self::Request) -> Result<String, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, uuid: &String) -> Queue {
-        Queue::serial(Host::NOUN, uuid)
-    }
-
-    async fn run(&self, cx: &OperationContext, uuid: Arc<String>) -> Result<Ended<Host>, Fault> {
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Request>,
+    ) -> Result<Ended<Host>, Fault> {
         cx.finish(move |tx| {
-            let uuid = Arc::clone(&uuid);
+            let uuid = request.uuid.clone();
             Box::pin(async move {
                 let mut host = load(tx, &uuid).await?;
                 // A virtual machine takes its place on the host in a transaction that looks at
@@ -78,23 +69,17 @@ impl Handler for Enter {
 struct Leave;
 
 #[async_trait]
-impl Handler for Leave {
+impl KeyedHandler for Leave {
     type Request = LeaveHostMaintenanceRequest;
-    type Response = LeaveHostMaintenanceResponse;
-    type Spec = String;
-    const METHOD: &'static Method = LeaveHostMaintenanceRequest::METHOD;
+    type Resource = Host;
 
-    fn check(&self, request: &Self::Request) -> Result<String, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, uuid: &String) -> Queue {
-        Queue::serial(Host::NOUN, uuid)
-    }
-
-    async fn run(&self, cx: &OperationContext, uuid: Arc<String>) -> Result<Ended<Host>, Fault> {
+    async fn run(
+        &self,
+        cx: &OperationContext,
+        request: Arc<Self::Request>,
+    ) -> Result<Ended<Host>, Fault> {
         cx.finish(move |tx| {
-            let uuid = Arc::clone(&uuid);
+            let uuid = request.uuid.clone();
             Box::pin(async move {
                 let mut host = load(tx, &uuid).await?;
                 let problem = match tx.going(&uuid).await? {
@@ -117,13 +102,6 @@ impl Handler for Leave {
         })
         .await
     }
-}
-
-fn checked(request: &impl Keyed) -> Result<String, Fault> {
-    let mut check = Check::default();
-    request.check(&mut check);
-    check.finish()?;
-    Ok(request.key().to_owned())
 }
 
 async fn load(tx: &mut Tx, uuid: &str) -> Result<Host, Fault> {

@@ -4,15 +4,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    compute::v1alpha1::{
-        CreateVmInstanceRequest, CreateVmInstanceResponse, VmInstance, VmInstanceState,
-    },
-    crud::{Check, Keyed as _},
+    compute::v1alpha1::{CreateVmInstanceRequest, VmInstance, VmInstanceState},
+    crud::Check,
     fault::Fault,
-    meta::Resource as _,
 };
 
 use super::{devices::root_volume, state};
@@ -32,15 +28,11 @@ impl Create {
 }
 
 #[async_trait]
-impl Handler for Create {
+impl KeyedHandler for Create {
     type Request = CreateVmInstanceRequest;
-    type Response = CreateVmInstanceResponse;
-    type Spec = CreateVmInstanceRequest;
-    const METHOD: &'static Method = CreateVmInstanceRequest::METHOD;
+    type Resource = VmInstance;
 
-    fn check(&self, request: &CreateVmInstanceRequest) -> Result<CreateVmInstanceRequest, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         let networks = &request.l3_network_uuids;
         let distinct: HashSet<_> = networks.iter().collect();
         if networks.is_empty() || networks.len() > NICS_MOST {
@@ -49,12 +41,6 @@ impl Handler for Create {
         } else if distinct.len() < networks.len() {
             check.refuse("l3_network_uuids", "names a network twice; give each once");
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &CreateVmInstanceRequest) -> Queue {
-        Queue::serial(VmInstance::NOUN, &request.uuid)
     }
 
     async fn run(

@@ -9,22 +9,19 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::{
-        DeleteVmInstanceRequest, DeleteVmInstanceResponse, ExpungeVmInstanceRequest,
-        ExpungeVmInstanceResponse, RecoverVmInstanceRequest, RecoverVmInstanceResponse, VmInstance,
+        DeleteVmInstanceRequest, ExpungeVmInstanceRequest, RecoverVmInstanceRequest, VmInstance,
         VmInstanceState as State,
     },
-    crud::Keyed as _,
     fault::Fault,
     meta::Resource as _,
 };
 use cairn_resource::DeletionPolicy;
 use cairn_types::ErrorCode;
 
-use super::{capacity, checked, state};
+use super::{capacity, state};
 
 const VM: &str = "cairn.compute.v1alpha1.VmInstance";
 const DELETE: &[&str] = &["cairn.compute.v1alpha1.DeleteVmInstanceRequest"];
@@ -76,19 +73,9 @@ impl Delete {
 }
 
 #[async_trait]
-impl Handler for Delete {
+impl KeyedHandler for Delete {
     type Request = DeleteVmInstanceRequest;
-    type Response = DeleteVmInstanceResponse;
-    type Spec = DeleteVmInstanceRequest;
-    const METHOD: &'static Method = DeleteVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &DeleteVmInstanceRequest) -> Result<DeleteVmInstanceRequest, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &DeleteVmInstanceRequest) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     fn time_limit(&self) -> Duration {
         TIME_LIMIT
@@ -99,10 +86,17 @@ impl Handler for Delete {
         cx: &OperationContext,
         request: Arc<DeleteVmInstanceRequest>,
     ) -> Result<Ended<VmInstance>, Fault> {
-        if !self.policy.keeps() {
-            return run_to_the_end(&self.destroy, cx, Bag::of(&*request)).await;
+        let wanted = match self.policy.keeps() {
+            true => &self.set_aside,
+            false => &self.destroy,
+        };
+        // One that began by another policy goes on by that.
+        let both = [&self.destroy, &self.set_aside];
+        let flow = wanted.or_begun(&both, cx).await?;
+        if flow.name() == self.destroy.name() {
+            return run_to_the_end(flow, cx, Bag::of(&*request)).await;
         }
-        let destroyed = self.set_aside.run(cx, Bag::of(&*request), |tx, bag| {
+        let destroyed = flow.run(cx, Bag::of(&*request), |tx, bag| {
             let before = bag.get::<VmInstance>().unwrap_or_default();
             Box::pin(async move {
                 let mut vm = state::load(tx, &before.uuid).await?;
@@ -130,19 +124,9 @@ impl Expunge {
 }
 
 #[async_trait]
-impl Handler for Expunge {
+impl KeyedHandler for Expunge {
     type Request = ExpungeVmInstanceRequest;
-    type Response = ExpungeVmInstanceResponse;
-    type Spec = ExpungeVmInstanceRequest;
-    const METHOD: &'static Method = ExpungeVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     fn time_limit(&self) -> Duration {
         TIME_LIMIT
@@ -151,7 +135,7 @@ impl Handler for Expunge {
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<VmInstance>, Fault> {
         run_to_the_end(&self.flow, cx, Bag::of(&*request)).await
     }
@@ -160,24 +144,14 @@ impl Handler for Expunge {
 pub(super) struct Recover;
 
 #[async_trait]
-impl Handler for Recover {
+impl KeyedHandler for Recover {
     type Request = RecoverVmInstanceRequest;
-    type Response = RecoverVmInstanceResponse;
-    type Spec = RecoverVmInstanceRequest;
-    const METHOD: &'static Method = RecoverVmInstanceRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<VmInstance>, Fault> {
         cx.finish(move |tx| {
             let uuid = request.uuid.clone();

@@ -4,14 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    compute::v1alpha1::{
-        DetachVmInstanceNicRequest, DetachVmInstanceNicResponse, VmInstance,
-        VmInstanceState as State,
-    },
-    crud::Keyed as _,
+    compute::v1alpha1::{DetachVmInstanceNicRequest, VmInstance, VmInstanceState as State},
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::{ListNicsRequest, ReleaseNicRequest},
@@ -20,7 +15,7 @@ use cairn_resource::now;
 use cairn_store::Tx;
 use cairn_types::ErrorCode;
 
-use super::{Vms, checked, placement::as_fault, state};
+use super::{Vms, placement::as_fault, state};
 
 const REQUEST: &str = "cairn.compute.v1alpha1.DetachVmInstanceNicRequest";
 
@@ -36,24 +31,14 @@ impl DetachNic {
 }
 
 #[async_trait]
-impl Handler for DetachNic {
+impl KeyedHandler for DetachNic {
     type Request = DetachVmInstanceNicRequest;
-    type Response = DetachVmInstanceNicResponse;
-    type Spec = DetachVmInstanceNicRequest;
-    const METHOD: &'static Method = DetachVmInstanceNicRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<VmInstance>, Fault> {
         let uuid = request.uuid.clone();
         let detached = self.flow.run(cx, Bag::of(&*request), move |tx, _| {

@@ -5,9 +5,9 @@ use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Registry, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc},
+    call::Rpc,
     compute::v1alpha1::{
         Host, RebootVmInstanceRequest, StartVmInstanceRequest, StopVmInstanceRequest, VmInstance,
         VmInstanceState as State,
@@ -21,7 +21,7 @@ use cairn_store::Tx;
 use cairn_types::ErrorCode;
 use prost::Name;
 
-use super::{capacity, checked, state};
+use super::{capacity, state};
 
 /// Handles the rpc whose request is `Q`.
 pub(super) struct Lifecycle<Q> {
@@ -100,23 +100,13 @@ where
 }
 
 #[async_trait]
-impl<Q> Handler for Lifecycle<Q>
+impl<Q> KeyedHandler for Lifecycle<Q>
 where
     Q: Rpc + Keyed + Name,
     Q::Response: OperationResponse<Result = VmInstance>,
 {
     type Request = Q;
-    type Response = Q::Response;
-    type Spec = Q;
-    const METHOD: &'static Method = Q::METHOD;
-
-    fn check(&self, request: &Q) -> Result<Q, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &Q) -> Queue {
-        Queue::serial(VmInstance::NOUN, request.key())
-    }
+    type Resource = VmInstance;
 
     async fn run(
         &self,

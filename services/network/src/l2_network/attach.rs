@@ -3,17 +3,13 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::GetClusterRequest,
-    crud::{Check, Keyed as _},
+    crud::Keyed as _,
     fault::Fault,
     meta::Resource,
-    network::v1alpha1::{
-        AttachL2NetworkToClusterRequest, AttachL2NetworkToClusterResponse, L2Network,
-        L2NetworkAttachment,
-    },
+    network::v1alpha1::{AttachL2NetworkToClusterRequest, L2Network, L2NetworkAttachment},
 };
 use cairn_resource::{check_references, now};
 use cairn_store::{Tx, Value};
@@ -26,27 +22,14 @@ use crate::Area;
 pub(super) struct Attach(pub(super) Arc<Area>);
 
 #[async_trait]
-impl Handler for Attach {
+impl KeyedHandler for Attach {
     type Request = AttachL2NetworkToClusterRequest;
-    type Response = AttachL2NetworkToClusterResponse;
-    type Spec = AttachL2NetworkToClusterRequest;
-    const METHOD: &'static Method = AttachL2NetworkToClusterRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(L2Network::NOUN, &request.uuid)
-    }
+    type Resource = L2Network;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<L2Network>, Fault> {
         let (area, cluster) = (&self.0, &request.cluster_uuid);
         let network = area.store.get::<L2Network>(&request.uuid).await?;

@@ -8,19 +8,15 @@ use async_trait::async_trait;
 use cairn_agent::AT_ONCE;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Options, Outcome, Registry, Step, StepContext};
 use cairn_inspect::begin_fix;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::QueryVmInstanceRequest,
-    crud::{Check, Keyed as _},
     doctor::v1alpha1::{FixFindingRequest, Problem},
     fault::Fault,
     meta::Resource,
     network::{
         internal::v1alpha1::HostsAway,
-        v1alpha1::{
-            DetachL2NetworkFromClusterRequest, DetachL2NetworkFromClusterResponse, L2Network,
-        },
+        v1alpha1::{DetachL2NetworkFromClusterRequest, L2Network},
     },
     query::v1alpha1::{Condition, Operator, Query},
 };
@@ -62,27 +58,14 @@ pub(super) fn steps(registry: &mut Registry, area: &Arc<Area>) {
 }
 
 #[async_trait]
-impl Handler for Detach {
+impl KeyedHandler for Detach {
     type Request = DetachL2NetworkFromClusterRequest;
-    type Response = DetachL2NetworkFromClusterResponse;
-    type Spec = DetachL2NetworkFromClusterRequest;
-    const METHOD: &'static Method = DetachL2NetworkFromClusterRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(L2Network::NOUN, &request.uuid)
-    }
+    type Resource = L2Network;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<L2Network>, Fault> {
         let detached = self.0.run(cx, Bag::of(&*request), |_, bag| {
             let network = bag.get::<L2Network>().unwrap_or_default();

@@ -13,6 +13,7 @@ use cairn_operation::{Builder, Operations};
 use cairn_operation_service::{GcJobApi, OperationApi, QueueApi};
 use cairn_proto::{
     call::Dispatch,
+    meta::Catalog,
     operation::v1alpha1::{GcJobDispatch, OperationDispatch, QueueDispatch},
     query::v1alpha1::QueryDispatch,
     serve::Standard,
@@ -110,8 +111,13 @@ impl Areas {
     }
 
     /// Every flow, the operator's over those of the services.
-    pub(super) fn flows(&self, config: &Config) -> Result<Flows, WrongFlows> {
+    pub(super) fn flows(
+        &self,
+        config: &Config,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Flows, WrongFlows> {
         let mut registry = Registry::default();
+        registry.catalog(catalog);
         self.compute.steps(&mut registry);
         self.network.steps(&mut registry);
         self.storage.steps(&mut registry);

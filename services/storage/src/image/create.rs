@@ -4,16 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::ResourceState,
     crud::{Check, Create as _, Keyed as _},
     fault::Fault,
     meta::Resource,
-    storage::v1alpha1::{
-        BackupStorage, CreateImageRequest, CreateImageResponse, Image, ImageStatus,
-    },
+    storage::v1alpha1::{BackupStorage, CreateImageRequest, Image, ImageStatus},
 };
 use cairn_resource::{check_references, now};
 use cairn_sftp::Connection;
@@ -44,15 +41,11 @@ impl Create {
 }
 
 #[async_trait]
-impl Handler for Create {
+impl KeyedHandler for Create {
     type Request = CreateImageRequest;
-    type Response = CreateImageResponse;
-    type Spec = CreateImageRequest;
-    const METHOD: &'static Method = CreateImageRequest::METHOD;
+    type Resource = Image;
 
-    fn check(&self, request: &CreateImageRequest) -> Result<CreateImageRequest, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         if let Some(problem) = Some(&request.url).filter(|url| !url.is_empty()) {
             if let Some(problem) = url_problem(problem) {
                 check.refuse("url", problem);
@@ -68,12 +61,6 @@ impl Handler for Create {
         if let Some(problem) = sha256.and_then(|sha256| sha256_problem(sha256)) {
             check.refuse("sha256", format!("{problem}, or nothing"));
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &CreateImageRequest) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
     }
 
     fn time_limit(&self) -> Duration {

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    crud::{Check, Keyed},
+    crud::Keyed,
     fault::Fault,
     meta::Resource,
     storage::{
         internal::v1alpha1::ImageCopies,
         v1alpha1::{
-            DeleteImageRequest, DeleteImageResponse, ExpungeImageRequest, ExpungeImageResponse,
-            Image, ImageCache, ImageStatus, RecoverImageRequest, RecoverImageResponse,
+            DeleteImageRequest, ExpungeImageRequest, Image, ImageCache, ImageStatus,
+            RecoverImageRequest,
         },
     },
 };
@@ -68,19 +67,9 @@ impl Delete {
 }
 
 #[async_trait]
-impl Handler for Delete {
+impl KeyedHandler for Delete {
     type Request = DeleteImageRequest;
-    type Response = DeleteImageResponse;
-    type Spec = DeleteImageRequest;
-    const METHOD: &'static Method = DeleteImageRequest::METHOD;
-
-    fn check(&self, request: &DeleteImageRequest) -> Result<DeleteImageRequest, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &DeleteImageRequest) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
-    }
+    type Resource = Image;
 
     async fn run(
         &self,
@@ -113,19 +102,9 @@ impl Expunge {
 }
 
 #[async_trait]
-impl Handler for Expunge {
+impl KeyedHandler for Expunge {
     type Request = ExpungeImageRequest;
-    type Response = ExpungeImageResponse;
-    type Spec = ExpungeImageRequest;
-    const METHOD: &'static Method = ExpungeImageRequest::METHOD;
-
-    fn check(&self, request: &ExpungeImageRequest) -> Result<ExpungeImageRequest, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &ExpungeImageRequest) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
-    }
+    type Resource = Image;
 
     async fn run(
         &self,
@@ -139,19 +118,9 @@ impl Handler for Expunge {
 pub(super) struct Recover;
 
 #[async_trait]
-impl Handler for Recover {
+impl KeyedHandler for Recover {
     type Request = RecoverImageRequest;
-    type Response = RecoverImageResponse;
-    type Spec = RecoverImageRequest;
-    const METHOD: &'static Method = RecoverImageRequest::METHOD;
-
-    fn check(&self, request: &RecoverImageRequest) -> Result<RecoverImageRequest, Fault> {
-        checked(request)
-    }
-
-    fn queue(&self, request: &RecoverImageRequest) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
-    }
+    type Resource = Image;
 
     async fn run(
         &self,
@@ -169,13 +138,6 @@ impl Handler for Recover {
         })
         .await
     }
-}
-
-fn checked<Q: Keyed>(request: &Q) -> Result<Q, Fault> {
-    let mut check = Check::default();
-    request.check(&mut check);
-    check.finish()?;
-    Ok(request.clone())
 }
 
 /// From now on nothing is made from it.

@@ -9,15 +9,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
-    crud::{Check, Keyed as _},
+    crud::Check,
     fault::Fault,
     meta::Resource,
     storage::v1alpha1::{
-        BackupStorage, CompleteImageUploadRequest, CompleteImageUploadResponse, Image, ImageStatus,
-        UploadImageChunkRequest,
+        BackupStorage, CompleteImageUploadRequest, Image, ImageStatus, UploadImageChunkRequest,
     },
 };
 use cairn_sftp::{Connection, SftpError};
@@ -114,25 +112,15 @@ impl Complete {
 }
 
 #[async_trait]
-impl Handler for Complete {
+impl KeyedHandler for Complete {
     type Request = CompleteImageUploadRequest;
-    type Response = CompleteImageUploadResponse;
-    type Spec = CompleteImageUploadRequest;
-    const METHOD: &'static Method = CompleteImageUploadRequest::METHOD;
+    type Resource = Image;
 
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
+    fn check_further(&self, request: &Self::Request, check: &mut Check) {
         check.within("file_size_bytes", request.file_size_bytes, 1, SIZE_MAX);
         if let Some(problem) = sha256_problem(&request.sha256) {
             check.refuse("sha256", problem);
         }
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(Image::NOUN, request.key())
     }
 
     fn time_limit(&self) -> Duration {
@@ -142,7 +130,7 @@ impl Handler for Complete {
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<Image>, Fault> {
         let completed = self.0.run(cx, Bag::of(&*request), |tx, bag| {
             let made = bag.get::<Image>();

@@ -3,16 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::GetClusterRequest,
-    crud::{Check, Keyed as _},
+    crud::Keyed as _,
     fault::Fault,
     meta::Resource,
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, AttachPrimaryStorageToClusterResponse,
-        PrimaryStorage, PrimaryStorageAttachment,
+        AttachPrimaryStorageToClusterRequest, PrimaryStorage, PrimaryStorageAttachment,
     },
 };
 use cairn_resource::{check_references, now};
@@ -26,27 +24,14 @@ use crate::Area;
 pub(super) struct Attach(pub(super) Arc<Area>);
 
 #[async_trait]
-impl Handler for Attach {
+impl KeyedHandler for Attach {
     type Request = AttachPrimaryStorageToClusterRequest;
-    type Response = AttachPrimaryStorageToClusterResponse;
-    type Spec = AttachPrimaryStorageToClusterRequest;
-    const METHOD: &'static Method = AttachPrimaryStorageToClusterRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(PrimaryStorage::NOUN, &request.uuid)
-    }
+    type Resource = PrimaryStorage;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<PrimaryStorage>, Fault> {
         let (area, cluster) = (&self.0, &request.cluster_uuid);
         let storage = area.store.get::<PrimaryStorage>(&request.uuid).await?;

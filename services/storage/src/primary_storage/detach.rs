@@ -5,18 +5,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_operation::{Ended, Handler, OperationContext, Queue};
+use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::{Method, Rpc as _},
     compute::v1alpha1::QueryVmInstanceRequest,
-    crud::{Check, Keyed as _},
     fault::Fault,
     meta::Resource,
     query::v1alpha1::{Condition, Operator, Query},
-    storage::v1alpha1::{
-        DetachPrimaryStorageFromClusterRequest, DetachPrimaryStorageFromClusterResponse,
-        PrimaryStorage,
-    },
+    storage::v1alpha1::{DetachPrimaryStorageFromClusterRequest, PrimaryStorage},
 };
 use cairn_store::{Tx, Value};
 use cairn_types::ErrorCode;
@@ -33,27 +28,14 @@ const EMPTY: &str = "SELECT host_uuid FROM primary_storage_host h \
 pub(super) struct Detach(pub(super) Arc<Area>);
 
 #[async_trait]
-impl Handler for Detach {
+impl KeyedHandler for Detach {
     type Request = DetachPrimaryStorageFromClusterRequest;
-    type Response = DetachPrimaryStorageFromClusterResponse;
-    type Spec = DetachPrimaryStorageFromClusterRequest;
-    const METHOD: &'static Method = DetachPrimaryStorageFromClusterRequest::METHOD;
-
-    fn check(&self, request: &Self::Request) -> Result<Self::Spec, Fault> {
-        let mut check = Check::default();
-        request.check(&mut check);
-        check.finish()?;
-        Ok(request.clone())
-    }
-
-    fn queue(&self, request: &Self::Spec) -> Queue {
-        Queue::serial(PrimaryStorage::NOUN, &request.uuid)
-    }
+    type Resource = PrimaryStorage;
 
     async fn run(
         &self,
         cx: &OperationContext,
-        request: Arc<Self::Spec>,
+        request: Arc<Self::Request>,
     ) -> Result<Ended<PrimaryStorage>, Fault> {
         self.unused(&request.uuid, &request.cluster_uuid).await?;
         // Listed before the rows go: afterwards nothing says where the files are.

@@ -4,26 +4,10 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use cairn_boot::{config, telemetry};
+use cairn_e2e::HoldAt;
 use cairn_node::{Additions, Config, Node};
-use cairn_operation::{At, Failpoints, Then};
-
-struct HoldAt {
-    place: String,
-}
-
-#[async_trait]
-impl Failpoints for HoldAt {
-    async fn at(&self, at: At<'_>) -> Then {
-        let place = format!("{:?} {} {} {}", at.point, at.flow, at.step, at.direction);
-        if place == self.place {
-            println!("{}", serde_json::json!({ "held": place }));
-            std::future::pending::<()>().await;
-        }
-        Then::GoOn
-    }
-}
+use cairn_operation::Failpoints;
 
 /// Arguments: the configuration file, and the place to hold, or nothing.
 #[tokio::main]
@@ -33,7 +17,7 @@ async fn main() {
     let _telemetry = telemetry::start(&config.telemetry).unwrap();
     let failpoints = arguments
         .next()
-        .map(|place| Arc::new(HoldAt { place }) as Arc<dyn Failpoints>);
+        .map(|place| HoldAt::place(place) as Arc<dyn Failpoints>);
     let additions = Additions {
         failpoints,
         ..Additions::default()

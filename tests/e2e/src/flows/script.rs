@@ -24,7 +24,7 @@ pub struct Visit {
 /// What is done to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
-    /// It stays there, until it is dropped.
+    /// It stays there, until it is dropped or let go.
     Hold,
     /// The step fails.
     Fail,
@@ -59,6 +59,7 @@ pub struct Script {
     rules: Mutex<Vec<Rule>>,
     visits: Mutex<Vec<Visit>>,
     held: watch::Sender<bool>,
+    let_go: watch::Sender<bool>,
 }
 
 impl Script {
@@ -67,6 +68,7 @@ impl Script {
         *self.rules.lock().unwrap() = rules;
         self.visits.lock().unwrap().clear();
         self.held.send_replace(false);
+        self.let_go.send_replace(false);
     }
 
     /// Where runs came by since the script was written.
@@ -84,6 +86,11 @@ impl Script {
     /// Waits until a run is held.
     pub async fn held(&self) {
         self.held.subscribe().wait_for(|held| *held).await.unwrap();
+    }
+
+    /// Has a run that is held go on.
+    pub fn let_go(&self) {
+        self.let_go.send_replace(true);
     }
 }
 
@@ -106,7 +113,10 @@ impl Failpoints for Script {
             None => Then::GoOn,
             Some(Deed::Hold) => {
                 self.held.send_replace(true);
-                std::future::pending().await
+                let mut let_go = self.let_go.subscribe();
+                // The sender is in `self`.
+                let _ = let_go.wait_for(|let_go| *let_go).await;
+                Then::GoOn
             }
             Some(Deed::Fail) => Then::Fail(Fault::new(ErrorCode::AgentFailed, "on purpose")),
             Some(Deed::Again) => Then::Again,

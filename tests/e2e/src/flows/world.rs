@@ -179,7 +179,7 @@ impl World {
 
     /// The process dies where it is, and another one starts.
     pub async fn crash(&mut self) {
-        self.cloud.stop_node().await;
+        self.cloud.kill_node().await;
         self.script.write(Vec::new());
         self.cloud.start_node().await;
     }

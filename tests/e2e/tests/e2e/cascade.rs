@@ -16,7 +16,10 @@ use cairn_proto::{
     },
     event::{Event, OperationResponse as _, result},
     fault::Fault,
-    operation::v1alpha1::{CancelOperationRequest, OperationClient, QueryOperationRequest},
+    operation::v1alpha1::{
+        CancelOperationRequest, GetOperationRequest, OperationChild, OperationClient,
+        OperationState, QueryOperationRequest,
+    },
 };
 use cairn_simulator::{Fault as OnHost, FaultEffect, HostState};
 use cairn_testkit::wait_for;
@@ -160,12 +163,50 @@ async fn a_zone_goes_with_everything_as_the_plan_shows() {
     let executed = execute(&cloud, &plan).await.unwrap();
     assert_eq!(executed.state(), CascadePlanState::Executed);
     assert_gone(&cloud).await;
-    // Each is an operation of its own, below that of the plan.
-    let operations = cloud.count("operation").await;
-    assert!(operations > 10, "{operations}");
+    below_it_are_all_that_it_called(&cloud, &plan).await;
     let again = execute(&cloud, &plan).await.unwrap_err();
     assert_eq!(again.code, ErrorCode::WrongState, "{again:?}");
     assert!(again.message.contains("Executed"), "{}", again.message);
+}
+
+/// Each deletion is an operation of its own, below that of the plan.
+async fn below_it_are_all_that_it_called(cloud: &Cloud, plan: &GetCascadePlanResponse) {
+    let uuid = plan.cascade_plan.clone().unwrap().uuid;
+    let query = format!("query operation name=ExecuteCascadePlan resourceUuid={uuid} --json");
+    let found: serde_json::Value =
+        serde_json::from_str(&crate::cli::cairn(cloud, &query).await.out).unwrap();
+    let operation = found["operations"][0]["uuid"].as_str().unwrap().to_owned();
+    let operations = OperationClient::new(cloud.mesh());
+    let request = GetOperationRequest {
+        uuid: operation.clone(),
+    };
+    let shown = operations.get_operation(request).await.unwrap();
+    let names: Vec<_> = shown.children.iter().map(|it| it.name.as_str()).collect();
+    for (name, count) in [
+        ("ExpungeVmInstance", 3),
+        ("DeleteHost", 2),
+        ("DetachL2NetworkFromCluster", 1),
+        ("DeleteZone", 1),
+    ] {
+        assert_eq!(
+            names.iter().filter(|it| **it == name).count(),
+            count,
+            "{names:?}"
+        );
+    }
+    assert_eq!(names.last(), Some(&"DeleteZone"), "in their order");
+    assert!(!shown.more_children);
+    let ended = |child: &OperationChild| child.state() == OperationState::Succeeded;
+    assert!(shown.children.iter().all(ended), "{:?}", shown.children);
+
+    let text = crate::cli::cairn(cloud, &format!("show operation {operation}"))
+        .await
+        .out;
+    assert!(text.contains("ExpungeVmInstance"), "{text}");
+    let query = format!("query operation parentUuid={operation} --count");
+    let count = crate::cli::cairn(cloud, &query).await.out;
+    let direct = shown.children.iter().filter(|it| it.depth == 0).count();
+    assert_eq!(count.trim(), direct.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

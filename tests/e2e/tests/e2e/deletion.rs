@@ -1,13 +1,18 @@
 //! Deletion policies: what was deleted comes back, goes after its time, or is kept for good.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use cairn_e2e::{Cloud, Ready, cascade};
+use cairn_e2e::{
+    Cloud, Ready, cascade,
+    flows::{Deed, Rule, Script, Visit},
+};
 use cairn_node::PolicyName;
+use cairn_operation::Point;
 use cairn_proto::{
     compute::v1alpha1::{
-        DeleteVmInstanceRequest, ExpungeVmInstanceRequest, RecoverVmInstanceRequest,
-        StartVmInstanceRequest, VmInstance, VmInstanceClient, VmInstanceState,
+        DeleteVmInstanceRequest, ExpungeVmInstanceRequest, GetVmInstanceRequest,
+        RecoverVmInstanceRequest, StartVmInstanceRequest, VmInstance, VmInstanceClient,
+        VmInstanceState,
     },
     event::{OperationResponse, result},
     fault::Fault,
@@ -155,4 +160,55 @@ async fn what_is_never_expunged_goes_with_what_it_needs() {
     }
     let host = cloud.simulator.hosts().remove(0);
     assert!(host.vms.is_empty() && host.volumes.is_empty(), "{host:?}");
+}
+
+/// A virtual machine whose deletion began by one policy and goes on by another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_goes_on_as_it_began_whatever_the_policy_is_by_then() {
+    for (before, after, flow) in [
+        (
+            PolicyName::Delay,
+            PolicyName::Direct,
+            "set-aside-vm-instance",
+        ),
+        (PolicyName::Direct, PolicyName::Delay, "destroy-vm-instance"),
+    ] {
+        let mut cloud = Cloud::prepare().await;
+        let script = Arc::new(Script::default());
+        cloud.failpoints = Some(script.clone());
+        cloud.deletion = (before, 3_600);
+        cloud.start_node().await;
+        let ready = cloud.ready(1).await;
+        let vm = cloud.create_vm(&ready, "vm-0").await.unwrap();
+        let at = Visit {
+            flow: flow.to_owned(),
+            step: "destroy-on-hypervisor".to_owned(),
+            direction: "run",
+            point: Point::AfterEffect,
+        };
+        let deed = Deed::Hold;
+        script.write(vec![Rule { at, deed }]);
+        tokio::select! {
+            () = script.held() => {}
+            deleted = delete(&cloud, &vm) => panic!("{flow} was not held: {deleted:?}"),
+        }
+        cloud.kill_node().await;
+        script.write(Vec::new());
+        cloud.deletion = (after, 3_600);
+        cloud.start_node().await;
+        let kept = flow.starts_with("set-aside");
+        let vms = VmInstanceClient::new(cloud.mesh());
+        let ended = async || {
+            let uuid = vm.uuid.clone();
+            let found = vms.get_vm_instance(GetVmInstanceRequest { uuid }).await;
+            let state = found.map(|found| found.vm_instance.unwrap_or_default().state());
+            let is_kept = matches!(state, Ok(VmInstanceState::Destroyed));
+            (is_kept == kept && is_kept != state.is_err()).then_some(())
+        };
+        wait_for(flow, ended, LIMIT).await;
+        if kept {
+            expunge(&cloud, &vm).await.unwrap();
+        }
+        cloud.assert_empty(&ready).await;
+    }
 }

@@ -323,7 +323,7 @@ async fn cover(target: &Target) -> Vec<String> {
 }
 
 /// Covers one flow after another. Each has a runtime of its own: a cloud that ends holds up the
-/// thread that it ends in, and what a node left behind ends with the runtime.
+/// thread that it ends in.
 fn work(queue: &Mutex<VecDeque<Target>>) -> Vec<String> {
     let next = || queue.lock().unwrap().pop_front();
     let mut problems = Vec::new();

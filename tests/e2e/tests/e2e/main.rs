@@ -1,11 +1,13 @@
 //! Whole nodes and agents, from the outside.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod agent_killed;
 mod away;
 mod backup_storages;
 mod bad_input;
 mod cascade;
 mod cascade_actions;
+mod cascade_dead_host;
 mod cli;
 mod connection;
 mod console;
@@ -15,6 +17,7 @@ mod deletion;
 mod dhcp;
 mod doctor;
 mod doctor_fix;
+mod ending;
 mod failures;
 mod flow_messages;
 mod flows;

@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
 };
 
-use cairn_e2e::{Access, HeldNode, Ready, Recipe, Site, assert_sound, host_in, remote};
+use cairn_e2e::{
+    Access, HeldNode, Ready, Recipe, Site, assert_sound, host_in, own_addresses, remote,
+};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{
@@ -23,7 +25,6 @@ use cairn_proto::{
     query::v1alpha1::{Condition, Operator, Query},
 };
 use cairn_testkit::{SftpServer, wait_until};
-use cairn_types::Uuid;
 use tempfile::TempDir;
 use tokio::{runtime::Handle, task::block_in_place};
 
@@ -51,13 +52,19 @@ impl RealCloud {
     /// A cloud with so many hosts, one or two, that are connected and have all that virtual
     /// machines need.
     pub(crate) async fn start(hosts: usize) -> Self {
+        Self::pinging(hosts, 500).await
+    }
+
+    /// The same, with this pause between the node's rounds of pings.
+    pub(crate) async fn pinging(hosts: usize, ping_interval_ms: u64) -> Self {
         // Not below TMPDIR, which may be too long for the path of a socket.
         let directory = tempfile::Builder::new().prefix("cairn-").tempdir_in("/tmp");
         let directory = directory.unwrap();
-        let [node, agents @ ..] = addresses();
+        let [node, agents @ ..] = own_addresses();
         let config = format!(
             "data_directory = '{}'\n[public]\nlisten = '{node}:7070'\n\
-             [callback]\nlisten = '{node}:7072'\n[hosts]\nping_interval_ms = 500\n",
+             [callback]\nlisten = '{node}:7072'\n\
+             [hosts]\nping_interval_ms = {ping_interval_ms}\n",
             directory.path().join("node").display(),
         );
         std::fs::write(directory.path().join("node.toml"), config).unwrap();
@@ -268,12 +275,6 @@ async fn start_node(directory: &Path, hold: Option<&str>) -> HeldNode {
 
 async fn connected(mesh: &Mesh, host: &RealHost) -> Host {
     host_in(mesh, &host.uuid, HostStatus::Connected).await
-}
-
-/// Addresses of this machine's own network that are nobody else's, so that their ports are free.
-fn addresses() -> [IpAddr; 3] {
-    let [one, two, ..] = *Uuid::new_v4().as_bytes();
-    [1, 2, 3].map(|last| Ipv4Addr::new(127, one.max(1), two, last).into())
 }
 
 /// The image of the guests, built if it is not there or is old.

@@ -3,15 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use cairn_agent_runtime::{install, request};
-use cairn_e2e::{create_host, enroll_host};
+use cairn_e2e::{HeldProgram, create_host, enroll_host};
 use cairn_proto::call::Mesh;
 use cairn_testkit::wait_until;
 use cairn_types::{HostUuid, Uuid};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::{cloud::LIMIT, namespace::Namespace};
 
@@ -25,7 +24,7 @@ mount --bind "$1/disk" "$2" && exec "$3" "$1/agent.toml""#;
 pub(crate) struct RealHost {
     pub(crate) uuid: String,
     // Before the namespace, which it looks at.
-    agent: Option<Child>,
+    agent: Option<HeldProgram>,
     starts: usize,
     pub(crate) namespace: Namespace,
     directory: PathBuf,
@@ -85,8 +84,7 @@ impl RealHost {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
         command.args([&*self.directory, &*self.pool, Path::new(AGENT)]);
-        command.stdin(Stdio::null()).stderr(log.unwrap());
-        self.agent = Some(command.kill_on_drop(true).spawn().unwrap());
+        self.agent = Some(HeldProgram::start(command.stderr(log.unwrap())));
         self.starts += 1;
     }
 
@@ -99,7 +97,19 @@ impl RealHost {
 
     /// Kills the agent, as nothing can be warned of.
     pub(crate) async fn kill_agent(&mut self) {
-        self.agent.take().unwrap().kill().await.unwrap();
+        self.agent.take().unwrap().kill().await;
+    }
+
+    /// Has the agent be held at a place from now on.
+    pub(crate) async fn hold_agent(&mut self, place: &str) {
+        self.agent.as_mut().unwrap().hold(place).await;
+    }
+
+    /// Waits until the agent is held there, and kills it.
+    pub(crate) async fn kill_agent_at(&mut self, place: &str) {
+        let held = self.agent.as_mut().unwrap().held().await;
+        assert_eq!(held.held, place);
+        self.kill_agent().await;
     }
 
     /// Has the machine lose its power and come back. Who plugs in the cable, and starts the agent,

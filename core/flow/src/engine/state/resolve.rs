@@ -77,7 +77,7 @@ fn step(flow: &Definition, path: &str, name: &str, key: Option<&str>) -> Option<
     let elsewhere = || leaves.iter().find(|leaf| leaf.step.name() == key);
     if let Some(leaf) = here.or_else(elsewhere) {
         let part = Part::of(Arc::clone(&leaf.step)).named(name);
-        return Some(part.with(|_| leaf.options));
+        return Some(part.with(|_| leaf.options).when(leaf.condition.clone()));
     }
     let known = flow.known.get(key)?;
     Some(Part::of(Arc::clone(known)).named(name))
