@@ -175,10 +175,8 @@ pub(crate) struct Recorded {
 pub(crate) async fn flow_of(
     store: &Store,
     operation: OperationUuid,
-) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT flow FROM flow_run WHERE operation_uuid = ?";
-    let rows = store.find_rows(sql, vec![operation.into()]).await?;
-    rows.first().map(|row| row.text(0)).transpose()
+) -> Result<Option<String>, Fault> {
+    Ok(load(store, operation).await?.map(|recorded| recorded.flow))
 }
 
 /// The recorded run of an operation, if it has one.

@@ -24,7 +24,8 @@
 //! ```
 //!
 //! What is to be done about it, a suspect says itself. What no host can simply remove, the service
-//! puts right when it is asked to, by [`Inspect::repair`].
+//! puts right when it is asked to, by [`Inspect::repair`]. Who knows beforehand what will be found, since
+//! a host is away that should give something up, begins its fix at once, by [`begin_fix`].
 //!
 //! It need not think of what is under way. The doctor drops what belongs to a resource that an
 //! operation was at since the host was looked at: the host of a suspect, its owner, and whatever

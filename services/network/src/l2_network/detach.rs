@@ -224,7 +224,10 @@ impl Step for RemoveBridges {
         let network: L2Network = cx.get()?;
         let mut away = self.0.hosts.away(&request.cluster_uuid).await?;
         let hosts = self.0.hosts.connected(&request.cluster_uuid).await?;
-        let step = (cx.operation().uuid(), "delete-bridge");
+        // A repeat is another task: a host that connected meanwhile may have been given the bridge
+        // again before it was known that it goes, and what is gone already does no harm.
+        let step = format!("delete-bridge/{}", Uuid::new_v4());
+        let step = (cx.operation().uuid(), step.as_str());
         let removals = hosts.iter().map(|&host| {
             let network = &network;
             async move { (host, self.0.delete_bridge(step, network, &[host]).await) }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Outcome, Step, StepContext};
 use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    crud::Keyed,
     fault::Fault,
     meta::Resource,
     storage::{
