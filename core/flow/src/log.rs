@@ -171,16 +171,6 @@ pub(crate) struct Recorded {
     pub(crate) sequence: i64,
 }
 
-/// The flow that an operation's run began with, if it has one.
-pub(crate) async fn flow_of(
-    store: &Store,
-    operation: OperationUuid,
-) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT flow FROM flow_run WHERE operation_uuid = ?";
-    let rows = store.find_rows(sql, vec![operation.into()]).await?;
-    rows.first().map(|row| row.text(0)).transpose()
-}
-
 /// The recorded run of an operation, if it has one.
 pub(crate) async fn load(
     store: &Store,

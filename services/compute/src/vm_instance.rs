@@ -31,7 +31,6 @@ use cairn_proto::{
         ext::v1alpha1::VmInstantiationExtensions,
         v1alpha1::{UpdateVmInstanceRequest, VmInstance},
     },
-    crud::{Check, Keyed},
     fault::Fault,
     meta::Resource as _,
     network::internal::v1alpha1::NetworkInternalClient,
