@@ -18,8 +18,8 @@ use crate::{
 use cairn_agent_protocol::{
     Agent, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart, CreateVolume,
     DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts, HostInventory,
-    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm,
-    TakeInventory, TaskContext, VmFacts, VolumeFacts,
+    HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, RemoveStray, StartVm,
+    StopVm, Stray, TakeInventory, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -73,6 +73,7 @@ impl KvmAgent {
             network,
             dhcp: Dhcp {
                 directory: directory.join("dhcp"),
+                host: config.host,
                 programs: programs.clone(),
             },
             storage: Storage { programs },
@@ -224,5 +225,43 @@ impl Agent for KvmAgent {
             dhcp_servers: running.dhcp_servers,
             files,
         })
+    }
+
+    async fn remove_stray(
+        &self,
+        _: &TaskContext,
+        command: RemoveStray,
+    ) -> Result<(), CommandError> {
+        let what = command.stray.to_string();
+        self.remove(command.stray).await?;
+        info!(what, "removed, since it is nobody's");
+        Ok(())
+    }
+}
+
+impl KvmAgent {
+    async fn remove(&self, stray: Stray) -> Result<(), KvmError> {
+        match stray {
+            Stray::VmProcess {
+                vm,
+                pid,
+                with_folder,
+            } => self.vms.remove_process(vm, pid, with_folder).await,
+            Stray::VmFolder { vm } => self.vms.remove_folder(vm).await,
+            Stray::Tap { name } => match self.vms.runs_with(&name)? {
+                Some(vm) => Err(KvmError::Refused(format!(
+                    "virtual machine {vm} runs with {name}"
+                ))),
+                None => self.network.remove_tap(&name).await,
+            },
+            Stray::Bridge { name } => {
+                self.network.check_unplugged(&name).await?;
+                self.dhcp.forget(&name).await?;
+                self.network.delete_bridge(&name).await
+            }
+            Stray::BridgePort { bridge, port } => self.network.unplug(&bridge, &port).await,
+            Stray::Dhcp { bridge } => self.dhcp.forget(&bridge).await,
+            Stray::File { path } => self.storage.remove_file(&path).await,
+        }
     }
 }

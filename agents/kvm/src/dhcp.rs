@@ -16,18 +16,21 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    KvmError,
+    KvmError, inventory,
     network::check_name,
     process::{Process, ProcessId},
     programs::{Programs, SHORT},
 };
 use cairn_agent_protocol::{ApplyDhcp, Behind, DhcpLease, DhcpSubnet};
+use cairn_types::HostUuid;
 
 /// The servers of this host.
 #[derive(Debug, Clone)]
 pub(crate) struct Dhcp {
     /// Where each bridge has a folder.
     pub(crate) directory: PathBuf,
+    /// Revisions are counted anew for a machine that becomes another host.
+    pub(crate) host: HostUuid,
     pub(crate) programs: Programs,
 }
 
@@ -37,6 +40,9 @@ struct Applied {
     command: ApplyDhcp,
     /// The server; none if nothing is served.
     server: Option<ProcessId>,
+    /// The host that this was told as; what was kept before that was noted does not say.
+    #[serde(default)]
+    host: Option<HostUuid>,
 }
 
 /// A network interface, as `ip -json address show` tells of it.
@@ -61,7 +67,10 @@ impl Dhcp {
         let folder = self.directory.join(&command.bridge);
         fs::create_dir_all(&folder).map_err(KvmError::file(&folder))?;
         let before = read(&folder.join("applied.json"))?;
-        let (applied, served) = match &before {
+        let told = before
+            .as_ref()
+            .filter(|it| it.host.is_none_or(|host| host == self.host));
+        let (applied, served) = match told {
             Some(Applied { command, .. }) => (command.revision, &*command.subnets),
             None => Default::default(),
         };
@@ -99,12 +108,49 @@ impl Dhcp {
         let applied = Applied {
             command,
             server: server.map(|server| server.id().clone()),
+            host: Some(self.host),
         };
         let path = folder.join("applied.json");
         let text = serde_json::to_vec(&applied)
             .map_err(|cause| KvmError::file(&path)(std::io::Error::other(cause)))?;
         write(&path, &text)?;
         Ok(None)
+    }
+
+    /// Ends all that is served on a bridge, and forgets it.
+    pub(crate) async fn forget(&self, bridge: &str) -> Result<(), KvmError> {
+        check_name(bridge)?;
+        let folder = self.directory.join(bridge);
+        let told = told(&folder);
+        for pid in inventory::told(&told).await? {
+            // It is held before it is looked at: a number may become another's in between.
+            let server = Process::open(pid)?;
+            if let Some(server) = server.filter(|server| server.was_told(Path::new(&told))) {
+                server.kill()?;
+                server.ended().await?;
+            }
+        }
+        let links = self.links().await?;
+        let mut links = links.iter().filter(|link| link.name == bridge);
+        let is_four = |address: &Address| {
+            let local = address.local.as_deref().unwrap_or_default();
+            local.parse::<Ipv4Addr>().is_ok()
+        };
+        if links.any(|link| link.addresses.iter().any(is_four)) {
+            let flush = ["-4", "address", "flush", "dev", bridge];
+            self.programs.run("ip", &flush, SHORT).await?;
+        }
+        match fs::remove_dir_all(&folder) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                Err(KvmError::file(&folder)(cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn links(&self) -> Result<Vec<Link>, KvmError> {
+        let arguments = ["-json", "address", "show"];
+        self.programs.ask("ip", &arguments, SHORT).await
     }
 
     async fn start(&self, folder: &Path, command: &ApplyDhcp) -> Result<Process, KvmError> {
@@ -140,10 +186,7 @@ impl Dhcp {
         old: &[DhcpSubnet],
         new: &[DhcpSubnet],
     ) -> Result<(), KvmError> {
-        let links: Vec<Link> = {
-            let arguments = ["-json", "address", "show"];
-            self.programs.ask("ip", &arguments, SHORT).await?
-        };
+        let links = self.links().await?;
         let Some(link) = links.iter().find(|link| link.name == bridge) else {
             return match new.is_empty() {
                 true => Ok(()),
@@ -286,9 +329,14 @@ fn server(pid_file: &Path, folder: &Path) -> Result<Option<Process>, KvmError> {
     let Ok(pid) = text.trim().parse() else {
         return Ok(None);
     };
-    let told = format!("--pid-file={}", folder.join("pid").display());
+    let told = told(folder);
     let process = Process::open(pid)?;
     Ok(process.filter(|process| process.was_told(Path::new(&told))))
+}
+
+/// The word by which a server is known to be that of the bridge with this folder.
+fn told(folder: &Path) -> String {
+    format!("--pid-file={}", folder.join("pid").display())
 }
 
 /// Whole or not at all. Not synced: what the machine forgets when it stops, it serves no longer.

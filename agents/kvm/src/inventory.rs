@@ -31,8 +31,33 @@ pub(crate) async fn running(directory: &Path) -> Result<Running, KvmError> {
         .map_err(|stopped| KvmError::file("/proc")(std::io::Error::other(stopped)))?
 }
 
+/// The processes that were told this word.
+pub(crate) async fn told(word: &str) -> Result<Vec<u32>, KvmError> {
+    let word = word.to_owned();
+    let looked = spawn_blocking(move || {
+        let told = processes()?.into_iter();
+        let told = told.filter(|(_, words)| words.contains(&word));
+        Ok(told.map(|(pid, _)| pid).collect())
+    });
+    looked
+        .await
+        .map_err(|stopped| KvmError::file("/proc")(std::io::Error::other(stopped)))?
+}
+
 fn look(directory: &Path) -> Result<Running, KvmError> {
     let mut running = Running::default();
+    for (pid, words) in processes()? {
+        if let Some(vm) = vm(directory, pid, &words) {
+            running.vms.push(vm);
+        }
+        running.dhcp_servers.extend(dhcp(directory, &words)?);
+    }
+    Ok(running)
+}
+
+/// All processes, and what each was told.
+fn processes() -> Result<Vec<(u32, Vec<String>)>, KvmError> {
+    let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").map_err(KvmError::file("/proc"))? {
         let name = entry.map_err(KvmError::file("/proc"))?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -40,13 +65,9 @@ fn look(directory: &Path) -> Result<Running, KvmError> {
         };
         // One that has ended, also if nobody has asked for its status yet, has no words.
         let path = format!("/proc/{pid}/cmdline");
-        let words = words(&fs::read(path).unwrap_or_default());
-        if let Some(vm) = vm(directory, pid, &words) {
-            running.vms.push(vm);
-        }
-        running.dhcp_servers.extend(dhcp(directory, &words)?);
+        processes.push((pid, words(&fs::read(path).unwrap_or_default())));
     }
-    Ok(running)
+    Ok(processes)
 }
 
 fn words(line: &[u8]) -> Vec<String> {

@@ -121,20 +121,51 @@ impl Network {
 
     /// Removes a bridge that no virtual machine is plugged into.
     pub(crate) async fn delete_bridge(&self, bridge: &str) -> Result<(), KvmError> {
+        match self.check_unplugged(bridge).await? {
+            true => self.ip(&["link", "delete", "dev", bridge]).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a bridge that a virtual machine is plugged into; says whether there is one.
+    pub(crate) async fn check_unplugged(&self, bridge: &str) -> Result<bool, KvmError> {
         check_name(bridge)?;
         let links = self.links().await?;
         let Some(link) = links.iter().find(|link| link.name == bridge) else {
-            return Ok(());
+            return Ok(false);
         };
         if !link.is("bridge") {
             return Err(KvmError::Refused(format!("{bridge} is no bridge")));
         }
         let mut ports = links.iter().filter(|link| link.is_plugged_into(bridge));
-        if let Some(tap) = ports.find(|link| link.is("tun")) {
-            let text = format!("a virtual machine is plugged into {bridge}: {}", tap.name);
-            return Err(KvmError::Refused(text));
+        match ports.find(|link| link.is("tun")) {
+            None => Ok(true),
+            Some(tap) => {
+                let text = format!("a virtual machine is plugged into {bridge}: {}", tap.name);
+                Err(KvmError::Refused(text))
+            }
         }
-        self.ip(&["link", "delete", "dev", bridge]).await
+    }
+
+    /// Unplugs an interface from a bridge; one that is not plugged into it is a success.
+    pub(crate) async fn unplug(&self, bridge: &str, port: &str) -> Result<(), KvmError> {
+        check_name(port)?;
+        let links = self.links().await?;
+        let mut ports = links.iter().filter(|link| link.is_plugged_into(bridge));
+        match ports.find(|link| link.name == port) {
+            Some(_) => self.ip(&["link", "set", "dev", port, "nomaster"]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a tap; none there is a success.
+    pub(crate) async fn remove_tap(&self, tap: &str) -> Result<(), KvmError> {
+        check_name(tap)?;
+        match self.links().await?.iter().find(|link| link.name == tap) {
+            Some(link) if !link.is("tun") => Err(KvmError::Refused(format!("{tap} is no tap"))),
+            Some(_) => self.ip(&["link", "delete", "dev", tap]).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a network interface's tap and plugs it in.

@@ -24,6 +24,9 @@ use cairn_types::Uuid;
 /// How long `qemu-img` may take: it only reads and writes headers here.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The folders of a pool.
+const FOLDERS: [&str; 2] = ["volumes", "images"];
+
 /// The storage of the host.
 #[derive(Debug, Clone)]
 pub(crate) struct Storage {
@@ -156,10 +159,21 @@ impl Storage {
         remove(&volume_path(&command.pool_path, command.volume)?).await
     }
 
+    /// Removes a file of a pool, whatever it is.
+    pub(crate) async fn remove_file(&self, path: &str) -> Result<(), KvmError> {
+        let path = checked(path)?;
+        let folder = path.parent().and_then(Path::file_name);
+        if !folder.is_some_and(|name| FOLDERS.iter().any(|folder| name == *folder)) {
+            let text = format!("`{}` is no file of a pool", path.display());
+            return Err(KvmError::Invalid(text));
+        }
+        remove(path).await
+    }
+
     /// The files of volumes and images in a pool, whole or not.
     pub(crate) async fn files(&self, pool: &str) -> Result<Vec<PoolFile>, KvmError> {
         let mut files = Vec::new();
-        for folder in ["volumes", "images"] {
+        for folder in FOLDERS {
             let folder = checked(pool)?.join(folder);
             let mut entries = match fs::read_dir(&folder).await {
                 Ok(entries) => entries,

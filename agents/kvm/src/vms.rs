@@ -10,6 +10,7 @@
 //! would do so behind the back of the next.
 
 mod folder;
+mod strays;
 mod turns;
 
 use std::{

@@ -6,8 +6,8 @@ use crate::Simulator;
 use cairn_agent_protocol::{
     Agent, AgentCommand as _, ApplyDhcp, Behind, CacheImage, CommandError, Connect, ConsolePart,
     CreateVolume, DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostFacts,
-    HostInventory, HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm,
-    StopVm, TakeInventory, TaskContext, VmFacts, VolumeFacts,
+    HostInventory, HostStatus, ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm,
+    RemoveStray, StartVm, StopVm, TakeInventory, TaskContext, VmFacts, VolumeFacts,
 };
 use cairn_types::HostUuid;
 
@@ -159,6 +159,17 @@ impl Agent for Simulator {
     ) -> Result<HostInventory, CommandError> {
         self.run(TakeInventory::NAME, cx, |state| {
             Ok(state.inventory(&command.pools))
+        })
+        .await
+    }
+
+    async fn remove_stray(
+        &self,
+        cx: &TaskContext,
+        command: RemoveStray,
+    ) -> Result<(), CommandError> {
+        self.run(RemoveStray::NAME, cx, |state| {
+            state.remove_stray(&command.stray)
         })
         .await
     }

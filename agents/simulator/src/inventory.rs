@@ -68,9 +68,10 @@ impl HostState {
         self.bridges.iter().map(|(name, interface)| {
             let served = self.dhcp.get(name).into_iter();
             let served = served.flat_map(|dhcp| &dhcp.subnets);
+            let ports = std::iter::once(interface).filter(|port| !port.is_empty());
             Bridge {
                 name: name.clone(),
-                ports: vec![interface.clone()],
+                ports: ports.cloned().collect(),
                 addresses: served.map(|subnet| subnet.address.clone()).collect(),
             }
         })

@@ -13,6 +13,7 @@ mod pool;
 mod record;
 mod simulator;
 mod state;
+mod stray;
 
 pub use control::Control;
 pub use dhcp::DhcpState;

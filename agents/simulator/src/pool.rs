@@ -53,6 +53,9 @@ impl HostState {
     pub(crate) fn ensure_bridge(&mut self, command: EnsureBridge) -> Result<(), CommandError> {
         let EnsureBridge { bridge, interface } = command;
         let there = self.bridges.entry(bridge).or_insert(interface.clone());
+        if there.is_empty() {
+            there.clone_from(&interface);
+        }
         if *there == interface {
             return Ok(());
         }

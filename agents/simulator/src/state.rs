@@ -86,7 +86,7 @@ pub struct HostState {
     /// Its cached images, by their files.
     #[serde(default)]
     pub images: BTreeMap<String, ImageState>,
-    /// Its bridges, and the interface of each.
+    /// Its bridges, and the interface of each; empty if it was unplugged.
     #[serde(default)]
     pub bridges: BTreeMap<String, String>,
     /// What it serves by DHCP, by bridge.

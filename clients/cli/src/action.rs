@@ -60,7 +60,15 @@ pub(crate) struct Action {
     /// Its noun is the command, without a verb.
     pub(crate) alone: bool,
     /// The list in its answer that had better be empty.
-    pub(crate) complaint: Option<FieldDescriptor>,
+    pub(crate) complaint: Option<Complaint>,
+}
+
+/// A list that had better be empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Complaint {
+    pub(crate) list: FieldDescriptor,
+    /// Puts one element of it right.
+    pub(crate) fixed_by: Option<MethodDescriptor>,
 }
 
 impl Action {
@@ -97,6 +105,11 @@ impl Actions {
                 // It ends an upload, and is called by who does one.
                 continue;
             }
+            let alone = is_alone(&method);
+            if !alone && service.methods().any(|method| is_alone(&method)) {
+                // The command does what it does.
+                continue;
+            }
             let of =
                 |upload: &Upload| upload.piece == method || upload.create.as_ref() == Some(&method);
             let upload = uploads.into_iter().find(of);
@@ -107,7 +120,7 @@ impl Actions {
                 verb: verb(&method, &noun, resource.map(|r| r.plural.as_str())),
                 kind: if takes { Kind::Upload } else { kind(&method) },
                 noun,
-                alone: rule(&method, "alone").and_then(|it| it.as_bool()) == Some(true),
+                alone,
                 complaint: complaint(&method),
                 method,
                 upload,
@@ -212,9 +225,20 @@ fn rule(method: &MethodDescriptor, name: &str) -> Option<Value> {
     Some(rules.get_field_by_name(name)?.into_owned())
 }
 
-fn complaint(method: &MethodDescriptor) -> Option<FieldDescriptor> {
+fn is_alone(method: &MethodDescriptor) -> bool {
+    rule(method, "alone").and_then(|it| it.as_bool()) == Some(true)
+}
+
+fn complaint(method: &MethodDescriptor) -> Option<Complaint> {
     let field = rule(method, "complaint")?;
-    method.output().get_field_by_name(field.as_str()?)
+    let list = method.output().get_field_by_name(field.as_str()?)?;
+    let name = rule(method, "fixed_by").and_then(|name| Some(name.as_str()?.to_owned()));
+    let service = method.parent_service();
+    let mut fixes = service.methods().filter(|it| kind(it) == Kind::Operation);
+    Some(Complaint {
+        fixed_by: fixes.find(|it| Some(it.name()) == name.as_deref()),
+        list,
+    })
 }
 
 fn kind(method: &MethodDescriptor) -> Kind {
@@ -352,7 +376,10 @@ mod tests {
         }
         assert!(actions.find("get", "operation").is_none());
         let doctor = actions.alone("doctor").unwrap();
-        assert_eq!(doctor.complaint.as_ref().unwrap().name(), "findings");
+        let complaint = doctor.complaint.as_ref().unwrap();
+        assert_eq!(complaint.list.name(), "findings");
+        assert_eq!(complaint.fixed_by.as_ref().unwrap().name(), "FixFinding");
+        assert!(actions.find("doctor", "fix-finding").is_none());
         assert!(actions.alone("zone").is_none() && !actions.verbs().contains_key("examine"));
         let takes_files = |verb| actions.find("image", verb).unwrap().upload.is_some();
         assert!(takes_files("upload") && takes_files("create") && !takes_files("update"));

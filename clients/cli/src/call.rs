@@ -1,6 +1,7 @@
 //! Carrying out an invocation: one answer, rows, an operation to wait for, or events to follow.
 
 mod cascade;
+mod fix;
 mod log;
 mod operation;
 mod retries;
@@ -66,12 +67,16 @@ pub(crate) async fn run(
                 PLAN_ANSWER => crate::cascade::text(&cascade::read(&answer)?),
                 _ => table::answer(&answer, &session.actions.catalog),
             };
-            if let Some(field) = &invocation.action.complaint {
-                if answer.has_field(field) {
+            if let Some(complaint) = &invocation.action.complaint {
+                let list = &complaint.list;
+                if answer.has_field(list) {
                     session.print(&answer, &text)?;
-                    return Ok(Verdict::Complaint);
+                    return match invocation.fix {
+                        true => fix::run(session, invocation, complaint, &answer).await,
+                        false => Ok(Verdict::Complaint),
+                    };
                 }
-                text.insert_str(0, &format!("no {}\n\n", field.json_name()));
+                text.insert_str(0, &format!("no {}\n\n", list.json_name()));
             }
             session.print(&answer, &text)
         }

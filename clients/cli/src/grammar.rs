@@ -97,6 +97,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) cascade: Option<Cascade>,
     /// What is to be uploaded.
     pub(crate) file: Option<PathBuf>,
+    /// What had better not be is to be put right.
+    pub(crate) fix: bool,
 }
 
 impl<'a> Invocation<'a> {
@@ -111,6 +113,7 @@ impl<'a> Invocation<'a> {
             log: LogArgs::default(),
             cascade: None,
             file: None,
+            fix: false,
         }
     }
 
@@ -173,6 +176,7 @@ pub(crate) fn read<'a>(actions: &'a Actions, args: &[String]) -> Result<Asked<'a
             Some(_) => matches.get_one::<PathBuf>("file").cloned(),
             None => None,
         },
+        fix: can_fix(action) && matches.get_flag("fix"),
     })))
 }
 
@@ -181,6 +185,11 @@ fn missing() -> clap::Error {
         clap::error::ErrorKind::MissingSubcommand,
         "a resource and a verb are needed; `cairn --help` lists them\n",
     )
+}
+
+fn can_fix(action: &Action) -> bool {
+    let complaint = action.complaint.as_ref();
+    complaint.is_some_and(|complaint| complaint.fixed_by.is_some())
 }
 
 fn is_query(action: &Action) -> bool {
@@ -311,6 +320,14 @@ fn leaf(actions: &Actions, action: &Action, name: &str) -> Command {
                 .conflicts_with("no-wait")
                 .help("The file to upload to what is created."),
         });
+    }
+    if can_fix(action) {
+        leaf = leaf.arg(
+            Arg::new("fix")
+                .long("fix")
+                .action(ArgAction::SetTrue)
+                .help("Put right what is listed, one after the other, and say what came of each."),
+        );
     }
     if action.kind == Kind::Operation {
         leaf = leaf.arg(

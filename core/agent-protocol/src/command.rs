@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     ApplyDhcp, Behind, CacheImage, CommandError, CommandErrorCode, ConsolePart, CreateVolume,
     DeleteBridge, DeleteImage, DeleteVolume, DestroyVm, EnsureBridge, HostInventory, HostStatus,
-    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, StartVm, StopVm, TakeInventory,
-    VmFacts, VolumeFacts,
+    ImageFacts, PoolFacts, PoolSpace, ReadConsole, RebootVm, RemoveStray, StartVm, StopVm,
+    TakeInventory, VmFacts, VolumeFacts,
 };
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 
@@ -183,6 +183,8 @@ commands! {
     read_console = "read-console": ReadConsole => Option<ConsolePart>;
     /// Looks at what the host really has, and not at what the agent noted.
     take_inventory = "take-inventory": TakeInventory => HostInventory;
+    /// Removes what nobody says should be there; none there is a success.
+    remove_stray = "remove-stray": RemoveStray => ();
 }
 
 fn reply(reply: impl Serialize) -> Result<serde_json::Value, CommandError> {

@@ -15,6 +15,7 @@ mod message;
 pub mod path;
 mod pool;
 mod secret;
+mod stray;
 mod vm;
 
 pub use bridge::{DeleteBridge, EnsureBridge};
@@ -34,6 +35,7 @@ pub use message::{
 };
 pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace, SftpFile};
 pub use secret::Secret;
+pub use stray::{RemoveStray, Stray};
 pub use vm::{
     CreateVolume, DeleteVolume, DestroyVm, NicSpec, RebootVm, StartVm, StopVm, VmFacts, VolumeFacts,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cairn_agent_protocol::{AgentCommand, CommandErrorCode};
+use cairn_agent_protocol::{AgentCommand, CommandErrorCode, HostInventory, TakeInventory};
 use cairn_proto::{
     call::Mesh,
     compute::v1alpha1::{GetHostRequest, Host, HostClient, HostStatus, QueryHostRequest},
@@ -57,12 +57,24 @@ impl Hosts {
     /// # Errors
     /// What the compute service answers.
     pub async fn connected(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+        self.list(cluster, Operator::Eq).await
+    }
+
+    /// The hosts of a cluster whose agents do not answer.
+    ///
+    /// # Errors
+    /// What the compute service answers.
+    pub async fn away(&self, cluster: &str) -> Result<Vec<HostUuid>, Fault> {
+        self.list(cluster, Operator::Ne).await
+    }
+
+    async fn list(&self, cluster: &str, connected: Operator) -> Result<Vec<HostUuid>, Fault> {
         let mut hosts = Vec::new();
         let mut last: Option<String> = None;
         loop {
             let mut conditions = vec![
                 condition("cluster_uuid", Operator::Eq, cluster),
-                condition("status", Operator::Eq, "Connected"),
+                condition("status", connected, "Connected"),
             ];
             conditions.extend(last.map(|last| condition("uuid", Operator::Gt, &last)));
             let query = Query {
@@ -143,6 +155,30 @@ impl Hosts {
         }
     }
 
+    /// What a host really has, with the files in these folders of storage pools. It takes at most
+    /// `limit`.
+    ///
+    /// # Errors
+    /// As [`Hosts::call`].
+    pub async fn inventory(
+        &self,
+        host: HostUuid,
+        pools: Vec<String>,
+        limit: Duration,
+    ) -> Result<HostInventory, Fault> {
+        let task = Task {
+            // Whoever asks again wants what is there then. An outcome that nobody waits for is of
+            // no operation, so the agent is told to forget it.
+            task: TaskUuid::generate(),
+            operation: OperationUuid::generate(),
+            resource: inventory_queue(host),
+            limit,
+        };
+        let (has, ack) = self.call(host, task, &TakeInventory { pools }).await?;
+        ack.committed();
+        Ok(has)
+    }
+
     /// The agents may not have heard of the host yet: another node may watch over it.
     fn known(&self, host: &Host) -> Option<HostUuid> {
         let uuid = host.uuid.parse().ok()?;
@@ -162,10 +198,31 @@ pub fn stored_uuid(text: &str) -> Result<Uuid, Fault> {
         .map_err(|_| Fault::new(ErrorCode::Internal, format!("a row has the uuid `{text}`")))
 }
 
+/// The queue of inventories at the agent: of nothing that other commands are at, so it neither waits
+/// nor is waited for. One for each host, and always the same, because an agent remembers a queue for
+/// good.
+fn inventory_queue(host: HostUuid) -> Uuid {
+    Uuid::new_v5(&host.0, b"inventory")
+}
+
 fn condition(field: &str, operator: Operator, value: &str) -> Condition {
     Condition {
         field: field.to_owned(),
         operator: operator.into(),
         values: vec![value.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_of_an_inventory_is_stable_and_its_own() {
+        let host = HostUuid(Uuid::from_u128(7));
+        assert_eq!(inventory_queue(host), inventory_queue(host));
+        assert_ne!(inventory_queue(host), host.0);
+        let other = HostUuid(Uuid::from_u128(8));
+        assert_ne!(inventory_queue(host), inventory_queue(other));
     }
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub(crate) use job::Leaving;
-pub use job::wake;
+pub use job::{left_of, wake};
 
 /// The table of the jobs: for `cairn_operation::Builder::leftovers`.
 pub const TABLE: &str = "gc_job";

@@ -23,6 +23,9 @@
 //! }
 //! ```
 //!
+//! What is to be done about it, a suspect says itself. What no host can simply remove, the service
+//! puts right when it is asked to, by [`Inspect::repair`].
+//!
 //! It need not think of what is under way. The doctor drops what belongs to a resource that an
 //! operation was at since the host was looked at: the host of a suspect, its owner, and whatever
 //! else it is said to [concern](Suspect::concerns). And it looks twice.
@@ -37,12 +40,13 @@ use cairn_proto::{
     call::Extension,
     doctor::ext::v1alpha1::{
         GetPoolsRequest, GetPoolsResponse, InspectBooksRequest, InspectBooksResponse,
-        InspectHostRequest, InspectHostResponse, InspectionDispatch,
+        InspectHostRequest, InspectHostResponse, InspectionDispatch, RepairRequest, RepairResponse,
         inspection_service_server::InspectionService,
     },
+    doctor::v1alpha1::Finding,
     fault::Fault,
 };
-use cairn_types::ErrorCode;
+use cairn_types::{ErrorCode, InvalidUuid, OperationUuid, TaskUuid};
 use tonic::{Request, Response, Status};
 
 pub use suspect::Suspect;
@@ -58,7 +62,20 @@ pub struct Place {
     pub zone_uuid: String,
 }
 
-/// A service's part in an examination. It changes nothing.
+/// What is to be made right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repair {
+    /// As it was told a moment ago.
+    pub finding: Finding,
+    /// Its host, if it is on one; the uuids are empty otherwise.
+    pub place: Place,
+    /// The task: the same for a repeat.
+    pub task: TaskUuid,
+    /// The operation on whose behalf it is done.
+    pub operation: OperationUuid,
+}
+
+/// A service's part in an examination. It changes nothing but what it is asked to repair.
 #[async_trait]
 pub trait Inspect: Send + Sync + 'static {
     /// The folders of storage pools that may be on a host.
@@ -82,6 +99,16 @@ pub trait Inspect: Send + Sync + 'static {
     /// What keeps them from being compared.
     async fn books(&self) -> Result<Vec<Suspect>, Fault> {
         Ok(Vec::new())
+    }
+
+    /// Makes a thing right of which this service told so ([`Suspect::repair`]), and says whether it
+    /// was one of its own. It may be repeated. No operation of the resource that it is queued at
+    /// runs meanwhile; whatever else may run is for this to mind.
+    ///
+    /// # Errors
+    /// Why it is not right yet: it is tried again.
+    async fn repair(&self, _: &Repair) -> Result<bool, Fault> {
+        Ok(false)
     }
 }
 
@@ -127,9 +154,9 @@ impl<T: Inspect> InspectionService for Service<T> {
             Fault::new(ErrorCode::Internal, message)
         })?;
         let suspects = self.0.host(&place, &has).await?.into_iter();
-        let suspects = suspects.map(|suspect| suspect.on_host(&place.host_uuid));
+        let suspects = suspects.map(|suspect| suspect.on_host(&place.host_uuid).into_message());
         Ok(Response::new(InspectHostResponse {
-            suspects: suspects.map(Suspect::into_message).collect(),
+            suspects: suspects.collect::<Result<_, Fault>>()?,
         }))
     }
 
@@ -138,8 +165,34 @@ impl<T: Inspect> InspectionService for Service<T> {
         _: Request<InspectBooksRequest>,
     ) -> Result<Response<InspectBooksResponse>, Status> {
         let suspects = self.0.books().await?.into_iter();
+        let suspects = suspects.map(Suspect::into_message);
         Ok(Response::new(InspectBooksResponse {
-            suspects: suspects.map(Suspect::into_message).collect(),
+            suspects: suspects.collect::<Result<_, Fault>>()?,
         }))
+    }
+
+    async fn repair(
+        &self,
+        request: Request<RepairRequest>,
+    ) -> Result<Response<RepairResponse>, Status> {
+        let request = request.into_inner();
+        let wrong =
+            |field: &'static str| move |error: InvalidUuid| Fault::field(field, error.to_string());
+        let finding = request.finding.unwrap_or_default();
+        let repair = Repair {
+            place: Place {
+                host_uuid: finding.host_uuid.clone(),
+                cluster_uuid: request.cluster_uuid,
+                zone_uuid: request.zone_uuid,
+            },
+            finding,
+            task: request.task_uuid.parse().map_err(wrong("task_uuid"))?,
+            operation: request
+                .operation_uuid
+                .parse()
+                .map_err(wrong("operation_uuid"))?,
+        };
+        let repaired = self.0.repair(&repair).await?;
+        Ok(Response::new(RepairResponse { repaired }))
     }
 }

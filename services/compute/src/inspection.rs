@@ -1,28 +1,41 @@
 //! This area's part in an examination: processes and folders of virtual machines, their states,
 //! and what is reserved of hosts.
 
+mod capacity;
+mod repair;
+
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use cairn_agent_protocol::HostInventory;
-use cairn_inspect::{Inspect, Place, Suspect};
+use cairn_agent::Hosts;
+use cairn_agent_protocol::{HostInventory, Stray};
+use cairn_inspect::{Inspect, Place, Repair, Suspect};
 use cairn_proto::{
-    compute::v1alpha1::{Host, VmInstance, VmInstanceState as State},
+    compute::v1alpha1::{HostClient, VmInstance, VmInstanceState as State},
     fault::Fault,
     meta::Resource as _,
 };
-use cairn_store::{Row, Store, StoreError};
+use cairn_store::Store;
 
-use crate::host::connect::VIRTUAL_CPUS_PER_CPU;
+/// What a person does about a virtual machine of which two processes run.
+const TWO: &str = "stop the virtual machine, fix what is then found, and start it again";
 
-pub(crate) struct Inspection(pub(crate) Store);
+pub(crate) struct Inspection {
+    pub(crate) store: Store,
+    pub(crate) hosts: HostClient,
+    pub(crate) agents: Hosts,
+}
 
 #[async_trait]
 impl Inspect for Inspection {
     async fn host(&self, place: &Place, has: &HostInventory) -> Result<Vec<Suspect>, Fault> {
         let on_host = vec![place.host_uuid.as_str().into()];
         let mut rows = HashMap::new();
-        for vm in self.0.list::<VmInstance>("host_uuid = ?", on_host).await? {
+        for vm in self
+            .store
+            .list::<VmInstance>("host_uuid = ?", on_host)
+            .await?
+        {
             rows.insert(vm.uuid.clone(), vm);
         }
         // Of those that should not be here, where they should be.
@@ -30,7 +43,7 @@ impl Inspect for Inspection {
         for uuid in processes.chain(has.vm_folders.iter().copied()) {
             let uuid = uuid.to_string();
             if !rows.contains_key(&uuid)
-                && let Some(vm) = self.0.get::<VmInstance>(&uuid).await?
+                && let Some(vm) = self.store.get::<VmInstance>(&uuid).await?
             {
                 rows.insert(uuid, vm);
             }
@@ -39,17 +52,32 @@ impl Inspect for Inspection {
     }
 
     async fn books(&self) -> Result<Vec<Suspect>, Fault> {
-        let mut suspects = Vec::new();
-        for row in self.0.rows(RESERVED, Vec::new()).await? {
-            suspects.extend(Reserved::read(&row)?.into_iter().flat_map(Reserved::check));
-        }
+        let mut suspects = capacity::check(&self.store).await?;
         let on_their_way = "state IN ('Starting', 'Stopping', 'Rebooting', 'Destroying')";
-        for vm in self.0.list::<VmInstance>(on_their_way, Vec::new()).await? {
+        for vm in self
+            .store
+            .list::<VmInstance>(on_their_way, Vec::new())
+            .await?
+        {
             let detail = format!("it is {:?}, and no operation is at it", vm.state());
             let suspect = Suspect::differs("vm-state", &vm.uuid, detail);
+            let suspect = match vm.state() {
+                State::Destroying => suspect.advise("delete it again"),
+                _ => suspect.repair(),
+            };
             suspects.push(suspect.of(VmInstance::NOUN, &vm.uuid));
         }
         Ok(suspects)
+    }
+
+    async fn repair(&self, repair: &Repair) -> Result<bool, Fault> {
+        match &*repair.finding.kind {
+            "vm-process" => self.reconnect(&repair.finding.host_uuid).await?,
+            "vm-state" => self.settle(&repair.finding.owner_uuid).await?,
+            "host-capacity" => capacity::correct(&self.store, &repair.finding.owner_uuid).await?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
@@ -64,35 +92,45 @@ fn compare(host: &str, has: &HostInventory, rows: &HashMap<String, VmInstance>) 
         let differs = |detail: String| {
             Suspect::differs("vm-process", &identity, detail).of(VmInstance::NOUN, &uuid)
         };
+        let stray = |with_folder| Stray::VmProcess {
+            vm: process.vm,
+            pid: process.pid,
+            with_folder,
+        };
         let again = !running.insert(uuid.clone());
         match rows.get(&uuid) {
             None => {
                 let detail = "it runs a virtual machine that there is none of";
-                suspects.push(Suspect::extra("vm-process", &identity, detail));
+                let suspect = Suspect::extra("vm-process", &identity, detail).remove(stray(true));
+                suspects.push(suspect.queued_at(VmInstance::NOUN, &uuid));
             }
             Some(vm) if vm.host_uuid.as_deref() != Some(host) => {
-                suspects.push(differs(elsewhere("it runs here", vm)));
+                suspects.push(differs(elsewhere("it runs here", vm)).remove(stray(true)));
             }
             Some(_) if again => {
-                suspects.push(differs("another process runs the same one".to_owned()));
+                let detail = "another process runs the same one".to_owned();
+                suspects.push(differs(detail).advise(TWO));
             }
-            Some(vm) if matches!(vm.state(), State::Stopped | State::Unknown) => {
+            Some(vm) => {
                 let detail = format!("it runs, and its row says {:?}", vm.state());
-                suspects.push(differs(detail));
+                suspects.extend(match vm.state() {
+                    State::Stopped | State::Destroyed => Some(differs(detail).remove(stray(false))),
+                    State::Unknown => Some(differs(detail).repair()),
+                    _ => None,
+                });
             }
-            Some(_) => {}
         }
     }
     for vm in rows.values() {
         let here = vm.host_uuid.as_deref() == Some(host) && !running.contains(&vm.uuid);
         if here && matches!(vm.state(), State::Running | State::Unknown) {
             let detail = format!("it does not run, and its row says {:?}", vm.state());
-            let suspect = Suspect::missing("vm-process", &vm.uuid, detail);
+            let suspect = Suspect::missing("vm-process", &vm.uuid, detail).repair();
             suspects.push(suspect.of(VmInstance::NOUN, &vm.uuid));
         }
     }
-    for uuid in &has.vm_folders {
-        let uuid = uuid.to_string();
+    for vm in &has.vm_folders {
+        let (uuid, stray) = (vm.to_string(), Stray::VmFolder { vm: *vm });
         // With a process goes its folder.
         if running.contains(&uuid) {
             continue;
@@ -100,11 +138,12 @@ fn compare(host: &str, has: &HostInventory, rows: &HashMap<String, VmInstance>) 
         match rows.get(&uuid) {
             None => {
                 let detail = "it is of a virtual machine that there is none of";
-                suspects.push(Suspect::extra("vm-folder", uuid, detail));
+                let suspect = Suspect::extra("vm-folder", &uuid, detail).remove(stray);
+                suspects.push(suspect.queued_at(VmInstance::NOUN, &uuid));
             }
             Some(vm) if vm.host_uuid.as_deref() != Some(host) => {
                 let detail = elsewhere("it is kept here", vm);
-                let suspect = Suspect::extra("vm-folder", &uuid, detail);
+                let suspect = Suspect::extra("vm-folder", &uuid, detail).remove(stray);
                 suspects.push(suspect.of(VmInstance::NOUN, &uuid));
             }
             Some(_) => {}
@@ -117,70 +156,6 @@ fn elsewhere(seen: &str, vm: &VmInstance) -> String {
     match &vm.host_uuid {
         Some(host) => format!("{seen}, and its row says host {host}"),
         None => format!("{seen}, and its row says no host"),
-    }
-}
-
-/// What each host has left, and what virtual machines take of it, in one statement: a reservation
-/// changes with the row that it is for. One that is being destroyed may have been stopped before.
-const RESERVED: &str = "SELECT h.uuid, h.memory_bytes, h.available_memory_bytes, h.cpu_count, \
-    h.available_cpu_count, \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed', 'Destroying') \
-    THEN v.memory_bytes ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed') THEN v.memory_bytes ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed', 'Destroying') \
-    THEN v.cpu_count ELSE 0 END), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(CASE WHEN v.state NOT IN ('Stopped', 'Destroyed') THEN v.cpu_count ELSE 0 END), 0) AS BIGINT) \
-    FROM host h LEFT JOIN vm_instance v ON v.host_uuid = h.uuid \
-    GROUP BY h.uuid, h.memory_bytes, h.available_memory_bytes, h.cpu_count, h.available_cpu_count";
-
-/// What is reserved of one thing of a host.
-#[derive(Debug)]
-struct Reserved {
-    host: String,
-    what: &'static str,
-    total: i64,
-    left: i64,
-    /// What virtual machines surely take, and what they take at most.
-    taken: (i64, i64),
-}
-
-impl Reserved {
-    /// Memory and processors of a row of [`RESERVED`].
-    fn read(row: &Row) -> Result<[Self; 2], StoreError> {
-        let memory = Self {
-            host: row.text(0)?,
-            what: "memoryBytes",
-            total: row.int(1)?,
-            left: row.int(2)?,
-            taken: (row.int(5)?, row.int(6)?),
-        };
-        let cpus = Self {
-            host: row.text(0)?,
-            what: "cpuCount",
-            total: row.int(3)?.saturating_mul(VIRTUAL_CPUS_PER_CPU.into()),
-            left: row.int(4)?,
-            taken: (row.int(7)?, row.int(8)?),
-        };
-        Ok([memory, cpus])
-    }
-
-    /// A host that came back smaller than what runs on it has nothing left.
-    fn check(self) -> Option<Suspect> {
-        let Self {
-            host,
-            what,
-            total,
-            left,
-            taken: (least, most),
-        } = self;
-        let reserved = total - left;
-        if (least.min(total)..=most.min(total)).contains(&reserved) {
-            return None;
-        }
-        let detail = format!(
-            "{reserved} of {total} are reserved, and the virtual machines of the host take {least}"
-        );
-        Some(Suspect::differs("host-capacity", what, detail).of(Host::NOUN, host))
     }
 }
 

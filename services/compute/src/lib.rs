@@ -18,7 +18,7 @@ use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
     compute::v1alpha1::{
-        ClusterDispatch, HostDispatch, InstanceOfferingDispatch, VmInstanceClient,
+        ClusterDispatch, HostClient, HostDispatch, InstanceOfferingDispatch, VmInstanceClient,
         VmInstanceDispatch, ZoneDispatch,
     },
     serve::Standard,
@@ -58,6 +58,12 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 4,
         name: "cascade",
         sql: include_str!("../migrations/0004_cascade.sql"),
+    },
+    Migration {
+        service: "compute",
+        number: 5,
+        name: "destroying",
+        sql: include_str!("../migrations/0005_destroying.sql"),
     },
 ];
 
@@ -179,7 +185,11 @@ impl Compute {
     /// What this area adds to the work of other services.
     #[must_use]
     pub fn extensions(&self) -> Vec<Extension> {
-        let inspection = inspection::Inspection(self.store.clone());
+        let inspection = inspection::Inspection {
+            store: self.store.clone(),
+            hosts: HostClient::new(self.mesh.clone()),
+            agents: self.vms.hosts.clone(),
+        };
         vec![cairn_inspect::extension("compute", inspection)]
     }
 

@@ -44,7 +44,7 @@ use cairn_types::{ErrorCode, HostUuid};
 
 pub(crate) use capacity::count_on_host;
 pub(crate) use expunge::expunge_due;
-pub(crate) use observed::{host_connected, host_lost, host_told};
+pub(crate) use observed::{found, host_connected, host_lost, host_told};
 pub(crate) use serve::VmInstances;
 
 const FLOWS: [(&str, &str); 8] = [

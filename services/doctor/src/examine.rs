@@ -8,28 +8,30 @@
 //! and of which the node has not heard: so only what two looks find, a pause apart, is told.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use cairn_agent::{AT_ONCE, Hosts};
 use cairn_proto::{
-    call::Mesh,
-    compute::v1alpha1::{Host, HostClient, HostStatus, QueryHostRequest},
+    call::{Mesh, Rpc as _},
+    compute::v1alpha1::{GetHostRequest, Host, HostClient, HostStatus, QueryHostRequest},
     crud::Check,
     doctor::{
         ext::v1alpha1::{InspectBooksRequest, InspectionExtensions, Suspect},
-        v1alpha1::{ExamineRequest, ExamineResponse, Finding, UnexaminedHost},
+        v1alpha1::{ExamineRequest, ExamineResponse, Finding, FixFindingRequest, UnexaminedHost},
     },
     fault::Fault,
+    meta::Resource as _,
     query::v1alpha1::{Condition, Operator, Query},
 };
+use cairn_types::ErrorCode;
 use futures::{StreamExt as _, stream};
 use tokio::time::sleep;
 
 use crate::{
     host::{Examined, Patient},
-    under_way::{Operations, now},
+    under_way::{Operations, Who, now},
 };
 
 /// Between the two looks: longer than what goes on beside operations usually takes.
@@ -49,8 +51,9 @@ pub(crate) struct Examination {
 /// What a look found.
 #[derive(Default)]
 struct Look {
-    /// Of things that nothing is at.
-    findings: BTreeMap<Key, Finding>,
+    /// Of things that nothing is at, by host, and there as they were told: what is in the way of
+    /// something else is told before it.
+    findings: Vec<(Key, Finding)>,
     /// Those that something is at.
     unjudged: HashSet<Key>,
     /// Why hosts could not be examined, by their uuid.
@@ -85,13 +88,15 @@ impl Examination {
         let (mut examined, mut unexamined) = (first.examined, first.unexamined);
         if !first.findings.is_empty() {
             sleep(PAUSE).await;
-            let places: HashSet<_> = first.findings.values().map(|it| &it.host_uuid).collect();
+            let places = first.findings.iter().map(|(_, it)| &it.host_uuid);
+            let places: HashSet<_> = places.collect();
             let again = hosts.iter().filter(|host| places.contains(&host.uuid));
             let again: Vec<_> = again.cloned().collect();
             let books = places.contains(&String::new());
-            let mut second = self.look(&again, books).await?;
+            let second = self.look(&again, books).await?;
+            let mut found: HashMap<_, _> = second.findings.into_iter().collect();
             for (key, _) in first.findings {
-                findings.extend(second.findings.remove(&key));
+                findings.extend(found.remove(&key));
                 if second.unjudged.contains(&key) {
                     unjudged.insert(key);
                 }
@@ -116,18 +121,11 @@ impl Examination {
         let mut look = Look::default();
         let mut suspects = Vec::new();
         if books {
-            let inspected = self.inspections.inspect_books(InspectBooksRequest {});
-            let inspected = inspected.await.map_err(|it| Fault::from_status(&it))?;
-            suspects.extend(inspected.into_iter().flat_map(|answer| answer.suspects));
+            suspects.extend(self.books().await?);
         }
-        let patients = hosts.iter().map(|host| async move {
-            let patient = Patient {
-                host,
-                agents: &self.agents,
-                inspections: &self.inspections,
-            };
-            (host, patient.examine().await)
-        });
+        let patients = hosts
+            .iter()
+            .map(|host| async move { (host, self.patient(host).examine().await) });
         let patients: Vec<_> = patients.collect();
         let mut examined = stream::iter(patients).buffer_unordered(AT_ONCE);
         while let Some((host, examined)) = examined.next().await {
@@ -146,6 +144,85 @@ impl Examination {
         Ok(look)
     }
 
+    /// Where the books do not agree among themselves.
+    async fn books(&self) -> Result<impl Iterator<Item = Suspect> + use<>, Fault> {
+        let inspected = self.inspections.inspect_books(InspectBooksRequest {});
+        let inspected = inspected.await.map_err(|it| Fault::from_status(&it))?;
+        Ok(inspected.into_iter().flat_map(|answer| answer.suspects))
+    }
+
+    fn patient<'a>(&'a self, host: &'a Host) -> Patient<'a> {
+        Patient {
+            host,
+            agents: &self.agents,
+            inspections: &self.inspections,
+        }
+    }
+
+    /// The finding that a request names, as it is now, and the host that it is on, if any; none if
+    /// it is not there any more. Another fix does not count as being at it.
+    ///
+    /// # Errors
+    /// `AgentUnreachable` if its host is away; `WrongState` if an operation is at it.
+    pub(crate) async fn find(
+        &self,
+        wanted: &FixFindingRequest,
+    ) -> Result<Option<(Suspect, Option<Host>)>, Fault> {
+        let began = now();
+        let host = match &wanted.host_uuid {
+            Some(uuid) => match self.host(uuid).await? {
+                Some(host) => Some(host),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let suspects = match &host {
+            Some(host) => self.on_connected(host).await?,
+            None => self.books().await?.collect(),
+        };
+        let found = suspects.into_iter().find(|suspect| {
+            suspect.finding.as_ref().is_some_and(|it| {
+                (&it.kind, it.problem, &it.identity)
+                    == (&wanted.kind, wanted.problem, &wanted.identity)
+            })
+        });
+        let Some(suspect) = found else {
+            return Ok(None);
+        };
+        let resources = concerned(&suspect).collect();
+        let who = Who::Fix {
+            name: FixFindingRequest::METHOD.name,
+            queue: &wanted.queue_uuid,
+        };
+        let busy = self.operations.busy(resources, began, who).await?;
+        let at = concerned(&suspect).find(|uuid| busy.contains(*uuid));
+        if let Some(uuid) = at {
+            let message = format!("an operation, or a gc-job, is at {uuid}");
+            return Err(Fault::new(ErrorCode::WrongState, message));
+        }
+        Ok(Some((suspect, host)))
+    }
+
+    async fn host(&self, uuid: &str) -> Result<Option<Host>, Fault> {
+        let uuid = uuid.to_owned();
+        match self.hosts.get_host(GetHostRequest { uuid }).await {
+            Ok(found) => Ok(found.host),
+            Err(status) => match Fault::from_status(&status) {
+                fault if fault.code == ErrorCode::NotFound => Ok(None),
+                fault => Err(fault),
+            },
+        }
+    }
+
+    async fn on_connected(&self, host: &Host) -> Result<Vec<Suspect>, Fault> {
+        if let Some(reason) = not_connected(host) {
+            let fault = Fault::new(ErrorCode::AgentUnreachable, reason);
+            return Err(fault.on(Host::NOUN, &host.uuid));
+        }
+        let suspects = self.patient(host).suspects().await?;
+        Ok(suspects.unwrap_or_default())
+    }
+
     /// Tells what nothing is at from what something is at, or was since the look began.
     async fn judge(
         &self,
@@ -154,16 +231,21 @@ impl Examination {
         began: prost_types::Timestamp,
     ) -> Result<(), Fault> {
         let resources = suspects.iter().flat_map(concerned).collect();
-        let busy = self.operations.busy(resources, began).await?;
+        let busy = self
+            .operations
+            .busy(resources, began, Who::Examination)
+            .await?;
         for suspect in suspects {
             let is_busy = concerned(&suspect).any(|uuid| busy.contains(uuid));
             let finding = suspect.finding.unwrap_or_default();
             let key = key(&finding);
             match is_busy {
                 true => drop(look.unjudged.insert(key)),
-                false => drop(look.findings.insert(key, finding)),
+                false => look.findings.push((key, finding)),
             }
         }
+        let host = |(_, finding): &(Key, Finding)| finding.host_uuid.clone();
+        look.findings.sort_by_key(host);
         Ok(())
     }
 

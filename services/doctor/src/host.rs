@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use cairn_agent::{Hosts, Task};
-use cairn_agent_protocol::{HostInventory, TakeInventory};
+use cairn_agent::Hosts;
 use cairn_proto::{
     compute::v1alpha1::Host,
     doctor::ext::v1alpha1::{GetPoolsRequest, InspectHostRequest, InspectionExtensions, Suspect},
     fault::Fault,
+    meta::Resource as _,
 };
-use cairn_types::{ErrorCode, HostUuid, OperationUuid, TaskUuid, Uuid};
+use cairn_types::ErrorCode;
 use tokio::time::timeout;
 
 use crate::examine::not_connected;
@@ -39,18 +39,26 @@ impl Patient<'_> {
         if let Some(reason) = not_connected(self.host) {
             return Examined::Not(reason);
         }
-        // An agent that has just gone is tried for longer than a person wants to wait here.
-        let inspected = match timeout(LIMIT, self.inspect()).await {
-            Ok(inspected) => inspected,
-            Err(_) => {
-                let message = format!("its agent did not answer within {} s", LIMIT.as_secs());
-                Err(Fault::new(ErrorCode::AgentUnreachable, message))
-            }
-        };
-        match inspected {
+        match self.suspects().await {
             Ok(Some(suspects)) => Examined::Has(suspects),
             Ok(None) => Examined::Gone,
             Err(fault) => Examined::Not(fault.message),
+        }
+    }
+
+    /// What the rows do not explain, or the host does not have; none if it is no host any more.
+    ///
+    /// # Errors
+    /// Why nothing is known.
+    pub(crate) async fn suspects(&self) -> Result<Option<Vec<Suspect>>, Fault> {
+        // An agent that has just gone is tried for longer than a person wants to wait here.
+        match timeout(LIMIT, self.inspect()).await {
+            Ok(inspected) => inspected,
+            Err(_) => {
+                let message = format!("its agent did not answer within {} s", LIMIT.as_secs());
+                let fault = Fault::new(ErrorCode::AgentUnreachable, message);
+                Err(fault.on(Host::NOUN, &self.host.uuid))
+            }
         }
     }
 
@@ -69,7 +77,7 @@ impl Patient<'_> {
         let mut pools: Vec<_> = pools.into_iter().flat_map(|answer| answer.paths).collect();
         pools.sort();
         pools.dedup();
-        let has = self.inventory(uuid, pools).await?;
+        let has = self.agents.inventory(uuid, pools, LIMIT).await?;
         let inventory = serde_json::to_string(&has).map_err(|cause| {
             let message = format!("what host {uuid} has cannot be written down: {cause}");
             Fault::new(ErrorCode::Internal, message)
@@ -85,39 +93,5 @@ impl Patient<'_> {
         Ok(Some(
             inspected.into_iter().flat_map(|it| it.suspects).collect(),
         ))
-    }
-
-    async fn inventory(&self, host: HostUuid, pools: Vec<String>) -> Result<HostInventory, Fault> {
-        let task = Task {
-            // Whoever asks again wants what is there then. An outcome that nobody waits for is of
-            // no operation, so the agent is told to forget it.
-            task: TaskUuid::generate(),
-            operation: OperationUuid::generate(),
-            resource: queue(host),
-            limit: LIMIT,
-        };
-        let command = TakeInventory { pools };
-        let (has, ack) = self.agents.call(host, task, &command).await?;
-        ack.committed();
-        Ok(has)
-    }
-}
-
-/// The queue at the agent: of nothing that commands are at, so it neither waits nor is waited for.
-/// One for each host, and always the same, because an agent remembers a queue for good.
-fn queue(host: HostUuid) -> Uuid {
-    Uuid::new_v5(&host.0, b"inventory")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_queue_of_an_inventory_is_stable_and_its_own() {
-        let host = HostUuid(Uuid::from_u128(7));
-        assert_eq!(queue(host), queue(host));
-        assert_ne!(queue(host), host.0);
-        assert_ne!(queue(host), queue(HostUuid(Uuid::from_u128(8))));
     }
 }

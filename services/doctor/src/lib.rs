@@ -2,10 +2,11 @@
 //!
 //! It knows of no kind of thing itself. A connected host is asked what it has, every service that
 //! implements the extension point [`Inspection`](cairn_proto::doctor::ext::v1alpha1) says which of
-//! it its own tables do not explain, and of that only what nothing is at is told. [`Doctor`] is
-//! this area of a node.
+//! it its own tables do not explain, and of that only what nothing is at is told. What is told says
+//! what puts it right, and a fix is an operation that does so. [`Doctor`] is this area of a node.
 
 mod examine;
+mod fix;
 mod host;
 mod references;
 mod under_way;
@@ -13,14 +14,19 @@ mod under_way;
 use std::sync::Arc;
 
 use cairn_agent::{Agents, Hosts};
+use cairn_flow::{FlowError, Flows, Registry};
+use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
-    doctor::v1alpha1::{
-        DoctorDispatch, ExamineRequest, ExamineResponse, doctor_service_server::DoctorService,
+    doctor::{
+        ext::v1alpha1::InspectionExtensions,
+        v1alpha1::{DoctorDispatch, DoctorOwnRpcs, ExamineRequest, ExamineResponse},
     },
+    serve::{OverStandard, Standard},
 };
+use cairn_resource::Resources;
 use cairn_store::Store;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Status, async_trait};
 
 use crate::{examine::Examination, references::References};
 
@@ -41,6 +47,7 @@ pub struct Doctor {
     store: Store,
     mesh: Mesh,
     hosts: Hosts,
+    examination: Arc<Examination>,
 }
 
 impl Doctor {
@@ -53,18 +60,38 @@ impl Doctor {
             agents,
             token,
         } = needs;
+        let hosts = Hosts::new(mesh.clone(), agents, token);
         Self {
             store,
-            hosts: Hosts::new(mesh.clone(), agents, token),
+            examination: Arc::new(Examination::new(&mesh, hosts.clone())),
+            hosts,
             mesh,
         }
     }
 
+    /// Adds the steps of this area, and its flow.
+    pub fn steps(&self, registry: &mut Registry) {
+        let inspections = InspectionExtensions::new(self.mesh.clone());
+        fix::steps(registry, &self.examination, self.hosts.clone(), inspections);
+    }
+
+    /// Adds the handler of fixes.
+    ///
+    /// # Errors
+    /// If the flow does not fit it.
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
+        let catalog = Arc::clone(self.store.catalog());
+        Ok(operations.register(fix::Fix::new(flows, catalog)?))
+    }
+
     /// What this area serves.
     #[must_use]
-    pub fn services(&self) -> Vec<Arc<dyn Dispatch>> {
-        let api = Api(Examination::new(&self.mesh, self.hosts.clone()));
-        vec![Arc::new(DoctorDispatch(Arc::new(api)))]
+    pub fn services(&self, resources: &Resources) -> Vec<Arc<dyn Dispatch>> {
+        let api = Api {
+            examination: Arc::clone(&self.examination),
+            resources: resources.clone(),
+        };
+        vec![Arc::new(DoctorDispatch(Arc::new(Standard(api))))]
     }
 
     /// Its own part in an examination: references of rows, whoever owns them.
@@ -75,15 +102,23 @@ impl Doctor {
     }
 }
 
-struct Api(Examination);
+struct Api {
+    examination: Arc<Examination>,
+    resources: Resources,
+}
+
+impl OverStandard for Api {
+    type Serve = Resources;
+
+    fn standard(&self) -> &Resources {
+        &self.resources
+    }
+}
 
 #[async_trait]
-impl DoctorService for Api {
-    async fn examine(
-        &self,
-        request: Request<ExamineRequest>,
-    ) -> Result<Response<ExamineResponse>, Status> {
-        Ok(Response::new(self.0.run(&request.into_inner()).await?))
+impl DoctorOwnRpcs for Api {
+    async fn examine(&self, request: ExamineRequest) -> Result<ExamineResponse, Status> {
+        Ok(self.examination.run(&request).await?)
     }
 }
 

@@ -57,6 +57,11 @@ impl References {
             );
             let identity = format!("{uuid} {}", field.json_name);
             let suspect = Suspect::differs("reference", identity, detail);
+            let advice = format!(
+                "delete {} {uuid}, unless {} {missing} is to be made again",
+                resource.name, target.name
+            );
+            let suspect = suspect.advise(advice);
             suspects.push(suspect.of(&resource.name, uuid).concerns(missing));
         }
         Ok(suspects)

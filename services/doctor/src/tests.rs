@@ -32,6 +32,7 @@ use cairn_tls::{Ca, Identity};
 use cairn_types::{AccountUuid, Uuid};
 use futures::stream::BoxStream;
 use tempfile::TempDir;
+use tonic::{Request, Response};
 
 use super::*;
 
@@ -139,7 +140,7 @@ impl Fixture {
         });
         let operations = Operations::builder(store.clone(), Queues::default()).build();
         let resources = Resources::new(operations, store.clone());
-        let mut services = doctor.services();
+        let mut services = doctor.services(&resources);
         services.push(Arc::new(HostDispatch(Arc::new(Standard(resources)))));
         let rows = Rows(store.clone());
         services.push(Arc::new(OperationDispatch(Arc::new(rows))));

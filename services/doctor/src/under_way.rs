@@ -25,6 +25,21 @@ pub(crate) struct Operations {
     jobs: GcJobClient,
 }
 
+/// Who asks what is busy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// An examination.
+    Examination,
+    /// An operation that fixes something.
+    Fix {
+        /// The name of such operations, which are not at what another one of them fixes.
+        name: &'a str,
+        /// The resource in whose queue it is: no other operation of that one runs, and those that
+        /// wait for their turn have not begun.
+        queue: &'a str,
+    },
+}
+
 /// The time, to the microsecond as rows have it, and not later than it is.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -44,7 +59,7 @@ impl Operations {
     }
 
     /// Those of the resources that an operation is at, or was at since then, or that a job is
-    /// about.
+    /// about, as `who` asks.
     ///
     /// # Errors
     /// If they cannot be queried.
@@ -52,7 +67,15 @@ impl Operations {
         &self,
         resources: HashSet<&str>,
         since: Timestamp,
+        who: Who<'_>,
     ) -> Result<HashSet<String>, Fault> {
+        let mut counts = Vec::new();
+        let mut runs = Vec::new();
+        if let Who::Fix { name, queue } = who {
+            counts.push(condition("name", Operator::Ne, name.to_owned()));
+            runs.push(condition("resource_uuid", Operator::Ne, queue.to_owned()));
+        }
+        runs.extend_from_slice(&counts);
         let resources: Vec<_> = resources.into_iter().map(str::to_owned).collect();
         let mut busy = HashSet::new();
         for some in resources.chunks(AT_ONCE) {
@@ -60,29 +83,25 @@ impl Operations {
             let running = condition("state", Operator::Eq, "Accepted".to_owned());
             let ended = condition("end_time", Operator::Ge, since.to_string());
             for which in [running, ended] {
-                busy.extend(self.of_operations(some, which).await?);
+                let which = [&[which], &*runs].concat();
+                busy.extend(self.of_operations(about(some, &which)).await?);
             }
-            busy.extend(self.of_jobs(some).await?);
+            busy.extend(self.of_jobs(about(some, &counts)).await?);
         }
         Ok(busy)
     }
 
-    async fn of_operations(
-        &self,
-        resources: &[String],
-        which: Condition,
-    ) -> Result<Vec<String>, Fault> {
-        let query = Some(about(resources, Some(which)));
-        let request = QueryOperationRequest { query };
+    async fn of_operations(&self, query: Query) -> Result<Vec<String>, Fault> {
+        let request = QueryOperationRequest { query: Some(query) };
         let found = self.operations.query_operation(request).await;
         let found = found.map_err(|status| Fault::from_status(&status))?;
         let found = found.operations.into_iter();
         Ok(found.map(|operation| operation.resource_uuid).collect())
     }
 
-    async fn of_jobs(&self, resources: &[String]) -> Result<Vec<String>, Fault> {
-        let query = Some(about(resources, None));
-        match self.jobs.query_gc_job(QueryGcJobRequest { query }).await {
+    async fn of_jobs(&self, query: Query) -> Result<Vec<String>, Fault> {
+        let request = QueryGcJobRequest { query: Some(query) };
+        match self.jobs.query_gc_job(request).await {
             Ok(found) => {
                 let jobs = found.gc_jobs.into_iter();
                 Ok(jobs.map(|job| job.resource_uuid).collect())
@@ -94,15 +113,15 @@ impl Operations {
     }
 }
 
-/// What is about one of these resources.
-fn about(resources: &[String], which: Option<Condition>) -> Query {
+/// What is about one of these resources, and fulfils these conditions.
+fn about(resources: &[String], which: &[Condition]) -> Query {
     let among = Condition {
         field: "resource_uuid".to_owned(),
         operator: Operator::In.into(),
         values: resources.to_vec(),
     };
     Query {
-        conditions: std::iter::once(among).chain(which).collect(),
+        conditions: [&[among], which].concat(),
         fields: vec!["resource_uuid".to_owned()],
         limit: Some(PAGE),
         ..Query::default()

@@ -120,6 +120,11 @@ impl VmInstantiationService for FlatDhcp {
     }
 }
 
+/// The queue at the agent of what is done to a bridge of its host.
+pub(crate) fn queue(host: HostUuid, bridge: &str) -> Uuid {
+    Uuid::new_v5(&host.0, bridge.as_bytes())
+}
+
 fn lease(vm: &VmInstance, nic: VmNic, bridge: String) -> Lease {
     Lease {
         nic: nic.uuid,
@@ -149,6 +154,19 @@ impl Area {
             .await
     }
 
+    /// Has a bridge of a host serve all that it is to, and nothing else.
+    pub(crate) async fn serve(
+        &self,
+        task: TaskUuid,
+        operation: OperationUuid,
+        host: HostUuid,
+        bridge: &str,
+    ) -> Result<(), Fault> {
+        let whole = self.whole(host, bridge.to_owned()).await?;
+        let behalf = Behalf { task, operation };
+        self.apply_dhcp(behalf, host, vec![whole]).await
+    }
+
     async fn apply_dhcp(
         &self,
         Behalf { task, operation }: Behalf,
@@ -165,7 +183,7 @@ impl Area {
                 let task = Task {
                     task: TaskUuid(Uuid::new_v5(&task.0, name.as_bytes())),
                     operation,
-                    resource: Uuid::new_v5(&host.0, bridge.as_bytes()),
+                    resource: queue(host, bridge),
                     limit: LIMIT,
                 };
                 let (behind, ack) = self.hosts.call(host, task, &command).await?;

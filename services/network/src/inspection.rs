@@ -3,13 +3,16 @@
 
 mod addresses;
 mod host;
+mod repair;
 
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use cairn_agent_protocol::{HostInventory, is_tap_name, tap_name};
-use cairn_inspect::{Inspect, Place, Suspect};
-use cairn_proto::{fault::Fault, meta::Resource as _, network::v1alpha1::L2Network};
+use cairn_inspect::{Inspect, Place, Repair, Suspect};
+use cairn_proto::{
+    compute::v1alpha1::VmInstance, fault::Fault, meta::Resource as _, network::v1alpha1::L2Network,
+};
 use cairn_store::{Row, Store, StoreError, Value};
 
 use self::host::{Known, Lease, Nic, Server, Wire};
@@ -34,6 +37,10 @@ impl Inspect for Inspection {
         suspects.extend(servers_of_none(store).await?);
         suspects.extend(bridges_of_none(store).await?);
         Ok(suspects)
+    }
+
+    async fn repair(&self, repair: &Repair) -> Result<bool, Fault> {
+        self.0.repair(repair).await
     }
 }
 
@@ -136,7 +143,8 @@ async fn leases_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
     let suspect = |row: &Row| {
         let (ip, host, vm) = (row.text(0)?, row.text(1)?, row.text(2)?);
         let detail = format!("host {host} is to serve it to a nic that there is none of");
-        let suspect = Suspect::extra("dhcp-lease", format!("{ip} host {host}"), detail);
+        let suspect = Suspect::extra("dhcp-lease", format!("{ip} host {host}"), detail).repair();
+        let suspect = suspect.queued_at(VmInstance::NOUN, &vm);
         Ok(suspect.concerns(vm).concerns(host))
     };
     store
@@ -158,7 +166,7 @@ async fn servers_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
     let suspect = |row: &Row| {
         let (ip, host, network) = (row.text(0)?, row.text(1)?, row.text(2)?);
         let detail = format!("host {host} holds it to serve from, and serves nobody");
-        let suspect = Suspect::extra("dhcp-address", format!("{ip} host {host}"), detail);
+        let suspect = Suspect::extra("dhcp-address", format!("{ip} host {host}"), detail).repair();
         Ok(suspect.of("l3-network", network).concerns(host))
     };
     store
@@ -178,6 +186,7 @@ async fn bridges_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
         let (bridge, cluster, network) = (row.text(0)?, row.text(1)?, row.text(2)?);
         let detail = format!("held in cluster {cluster}, which the network is not attached to");
         let suspect = Suspect::extra("bridge-name", format!("{bridge} cluster {cluster}"), detail);
+        let suspect = suspect.repair();
         Ok(suspect.of(L2Network::NOUN, network).concerns(cluster))
     };
     store

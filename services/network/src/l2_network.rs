@@ -7,6 +7,7 @@ mod detach;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     crud::Check,
@@ -23,13 +24,22 @@ use crate::Area;
 /// The longest name of a network interface on Linux (`IFNAMSIZ` without the zero byte).
 pub(crate) const INTERFACE_MAX: usize = 15;
 
-pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Builder {
-    operations
+/// The steps, and the flows of them.
+pub(crate) fn steps(registry: &mut Registry, area: &Arc<Area>) {
+    detach::steps(registry, area);
+}
+
+pub(crate) fn register(
+    operations: Builder,
+    area: &Arc<Area>,
+    flows: &mut Flows,
+) -> Result<Builder, FlowError> {
+    Ok(operations
         .register(Creating::<CreateL2NetworkRequest, _>::with(New))
         .register(Updating::<UpdateL2NetworkRequest>::plain())
         .register(Deleting::<DeleteL2NetworkRequest, _>::with(Gone))
         .register(attach::Attach(Arc::clone(area)))
-        .register(detach::Detach(Arc::clone(area)))
+        .register(detach::Detach::new(flows)?))
 }
 
 /// Whether a cluster has a network.

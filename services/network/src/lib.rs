@@ -20,6 +20,7 @@ mod vm_nic;
 use std::sync::Arc;
 
 use cairn_agent::{Agents, Hosts};
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
@@ -27,6 +28,7 @@ use cairn_proto::{
         ext::v1alpha1::VmInstantiationDispatch,
         v1alpha1::{ClusterClient, VmInstanceClient},
     },
+    doctor::v1alpha1::DoctorClient,
     network::{
         internal::v1alpha1::NetworkInternalDispatch,
         v1alpha1::{
@@ -89,6 +91,7 @@ pub(crate) struct Area {
     store: Store,
     clusters: ClusterClient,
     vms: VmInstanceClient,
+    doctor: DoctorClient,
     hosts: Hosts,
 }
 
@@ -106,16 +109,24 @@ impl Network {
             store,
             clusters: ClusterClient::new(mesh.clone()),
             vms: VmInstanceClient::new(mesh.clone()),
+            doctor: DoctorClient::new(mesh.clone()),
             hosts: Hosts::new(mesh, agents, token),
         }))
     }
 
-    /// Adds the handlers of this area's operations.
-    #[must_use]
-    pub fn register(&self, operations: Builder) -> Builder {
-        let operations = l2_network::register(operations, &self.0);
+    /// Adds the steps of this area, and its flows.
+    pub fn steps(&self, registry: &mut Registry) {
+        l2_network::steps(registry, &self.0);
+    }
+
+    /// Adds the handlers of this area's operations, with their flows.
+    ///
+    /// # Errors
+    /// If a flow does not fit its handler.
+    pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
+        let operations = l2_network::register(operations, &self.0, flows)?;
         let operations = l3_network::register(operations);
-        ip_range::register(operations)
+        Ok(ip_range::register(operations))
     }
 
     /// What this area serves, to the public and to other services.

@@ -9,6 +9,7 @@ mod nics;
 use std::sync::Arc;
 
 use cairn_agent::{Agents, Options};
+use cairn_flow::Registry;
 use cairn_mesh::LocalMesh;
 use cairn_operation::Operations;
 use cairn_proto::{
@@ -71,6 +72,7 @@ impl Fixture {
         let catalog = Catalog::built_in();
         let foreign = ["zone", "cluster", "host"].map(|noun| &**catalog.resource(noun).unwrap());
         let mut migrations = cairn_operation::MIGRATIONS.to_vec();
+        migrations.extend_from_slice(cairn_flow::MIGRATIONS);
         migrations.extend_from_slice(MIGRATIONS);
         migrations.push(tables_of(foreign));
         let store = TestStore::new(database, &migrations).await;
@@ -90,8 +92,14 @@ impl Fixture {
             agents,
             token: mesh.epoch(),
         });
+        let mut registry = Registry::default();
+        network.steps(&mut registry);
+        let mut flows = registry.resolve(None).unwrap();
         let operations = Operations::builder(store.clone(), Queues::default());
-        let operations = network.register(operations).build();
+        let operations = operations
+            .logs(cairn_flow::TABLES)
+            .leftovers(cairn_flow::gc::TABLE);
+        let operations = network.register(operations, &mut flows).unwrap().build();
         let resources = Resources::new(operations, store.clone());
         let mut services = network.services(&resources);
         services.push(Arc::new(ClusterDispatch(Arc::new(Standard(

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use cairn_agent_protocol::HostInventory;
-use cairn_inspect::{Inspect, Place, Suspect};
+use cairn_inspect::{Inspect, Place, Repair, Suspect};
 use cairn_proto::{
     fault::Fault,
     meta::Resource,
@@ -41,6 +41,7 @@ impl Inspect for Inspection {
         for volume in self.0.list::<Volume>(not_yet, Vec::new()).await? {
             let detail = "it was reserved and never made, and no operation is at it";
             let suspect = Suspect::differs("volume-status", &volume.uuid, detail);
+            let suspect = suspect.advise("delete the virtual machine that it is of");
             let suspect = suspect.of(Volume::NOUN, &volume.uuid);
             suspects.push(suspect.concerns(volume.vm_instance_uuid.unwrap_or_default()));
         }
@@ -48,13 +49,44 @@ impl Inspect for Inspection {
                    LEFT JOIN volume v ON v.uuid = f.volume_uuid WHERE v.uuid IS NULL";
         for row in self.0.rows(sql, Vec::new()).await? {
             let detail = "an agent was told to make it, and there is no such volume";
-            suspects.push(Suspect::extra("volume-note", row.text(0)?, detail));
+            let volume = row.text(0)?;
+            let suspect = Suspect::extra("volume-note", &volume, detail).repair();
+            suspects.push(suspect.queued_at(Volume::NOUN, volume));
         }
         Ok(suspects)
+    }
+
+    async fn repair(&self, repair: &Repair) -> Result<bool, Fault> {
+        let (store, finding) = (&self.0, &repair.finding);
+        match &*finding.kind {
+            "storage-capacity" => capacity::correct(store, &finding.owner_uuid).await?,
+            "volume-note" => {
+                let sql = "DELETE FROM volume_file WHERE volume_uuid = ? \
+                           AND volume_uuid NOT IN (SELECT uuid FROM volume)";
+                self.forget(sql, &finding.identity).await?;
+            }
+            // From then on it is brought again when it is needed.
+            "image-file" => {
+                let sql = "DELETE FROM image_cache WHERE uuid = ?";
+                self.forget(sql, &finding.owner_uuid).await?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
 impl Inspection {
+    async fn forget(&self, sql: &'static str, which: &str) -> Result<(), Fault> {
+        let which = which.to_owned();
+        let forgotten = self.0.write(move |tx| {
+            let values = vec![(&which).into()];
+            Box::pin(async move { tx.execute(sql, values).await })
+        });
+        forgotten.await?;
+        Ok(())
+    }
+
     async fn known(&self, place: &Place, has: &HostInventory) -> Result<Known, Fault> {
         let on_host = || vec![place.host_uuid.as_str().into()];
         let zone = vec![place.zone_uuid.as_str().into()];

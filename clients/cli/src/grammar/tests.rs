@@ -155,7 +155,17 @@ fn a_noun_may_be_a_command_by_itself() {
         assert_eq!(call.action.method.name(), "Examine");
         assert_eq!(serde_json::to_value(&call.request).unwrap(), expected);
     }
-    for wrong in ["doctor examine", "examine doctor"] {
+    let fixes = |line: &str| match read(&actions, &words(line)) {
+        Ok(Asked::Call(call)) => call.fix,
+        _ => panic!("{line} is no call"),
+    };
+    assert!(fixes("doctor --fix") && !fixes("doctor") && !fixes("zone query"));
+    for wrong in [
+        "doctor examine",
+        "examine doctor",
+        "doctor fix-finding",
+        "zone query --fix",
+    ] {
         assert!(read(&actions, &words(wrong)).is_err(), "{wrong}");
     }
     assert!(help("doctor --help").contains("It changes nothing."));

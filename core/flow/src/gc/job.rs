@@ -102,6 +102,18 @@ pub async fn wake(tx: &mut Tx, noun: &str, uuid: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The job that is left of one of these flows about a resource, if there is one: somebody goes on
+/// with what another operation would begin anew.
+///
+/// # Errors
+/// What the database says.
+pub async fn left_of(tx: &mut Tx, resource: &str, flows: &[&str]) -> Result<Option<String>, Fault> {
+    let about = "resource_uuid = ? ORDER BY create_time, uuid";
+    let jobs = tx.list::<GcJob>(about, vec![resource.into()]).await?;
+    let mut left = jobs.into_iter().filter(|job| flows.contains(&&*job.flow));
+    Ok(left.next().map(|job| job.uuid))
+}
+
 /// Jobs that are due, those first that have waited longest; at most so many.
 pub(super) async fn due(store: &Store, most: usize) -> Result<Vec<GcJob>, Fault> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);

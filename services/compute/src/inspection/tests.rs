@@ -86,29 +86,3 @@ fn a_host_and_its_rows_are_held_against_each_other() {
     let twice = [vm(1, HERE, State::Running)];
     check(has(&[1, 1], &[1]), &twice, &[("vm-process", Differs, true)]);
 }
-
-#[test]
-fn what_is_reserved_is_what_is_taken() {
-    let check = |total, left, taken, right: bool| {
-        let reserved = Reserved {
-            host: HERE.to_owned(),
-            what: "memoryBytes",
-            total,
-            left,
-            taken,
-        };
-        let text = format!("{reserved:?}");
-        assert_eq!(reserved.check().is_none(), right, "{text}");
-    };
-    check(10, 10, (0, 0), true);
-    check(10, 7, (3, 3), true);
-    // One is being destroyed, and may hold its part.
-    check(10, 7, (0, 3), true);
-    check(10, 10, (0, 3), true);
-    // The host came back smaller.
-    check(2, 0, (3, 3), true);
-    check(10, 6, (3, 3), false);
-    check(10, 8, (3, 3), false);
-    check(10, 6, (0, 3), false);
-    check(10, 11, (0, 0), false);
-}

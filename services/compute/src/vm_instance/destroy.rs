@@ -3,6 +3,8 @@
 //! until it is gone. By the deletion policy a delete may keep the nics and the volume, so that the
 //! virtual machine can be recovered; then the other half follows when it is expunged.
 
+mod begun;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -42,8 +44,11 @@ async fn run_to_the_end(
     let destroyed = flow.run(cx, request, |tx, bag| {
         let before = bag.get::<VmInstance>().unwrap_or_default();
         Box::pin(async move {
-            if tx.delete::<VmInstance>(&before.uuid).await? && !held_nothing(&before) {
-                capacity::release(tx, &before).await?;
+            if tx.delete::<VmInstance>(&before.uuid).await? {
+                begun::forget(tx, &before.uuid).await?;
+                if !held_nothing(&before) {
+                    capacity::release(tx, &before).await?;
+                }
             }
             Ok(before)
         })
@@ -96,6 +101,7 @@ impl KeyedHandler for Delete {
             Box::pin(async move {
                 let mut vm = state::load(tx, &before.uuid).await?;
                 state::enter(tx, &mut vm, State::Destroyed).await?;
+                begun::forget(tx, &vm.uuid).await?;
                 if !held_nothing(&before) {
                     capacity::release(tx, &before).await?;
                 }
@@ -189,7 +195,8 @@ fn check_expunge(vm: &VmInstance, policy: DeletionPolicy) -> Result<(), Fault> {
 }
 
 /// Enters the state, and keeps how the virtual machine was before: one that was stopped holds
-/// nothing of its host.
+/// nothing of its host. One that is in it already, and whose job was given up, is as it was when its
+/// destruction began: what is done of that is done again, which does nothing.
 pub(super) struct EnterDestroying {
     name: &'static str,
     /// What is expunged was deleted before, and is not to be kept for good; unless a cascade takes
@@ -247,7 +254,8 @@ impl Step for EnterDestroying {
         Ok(Outcome::rows(move |tx| {
             let uuid = uuid.clone();
             Box::pin(async move {
-                let before = state::load(tx, &uuid).await?;
+                let mut vm = state::load(tx, &uuid).await?;
+                let before = begun::before(tx, &vm).await?;
                 match expunges {
                     Some(policy) if tx.going(&uuid).await?.is_none() => {
                         check_expunge(&before, policy)?;
@@ -257,7 +265,8 @@ impl Step for EnterDestroying {
                     }
                     _ => {}
                 }
-                state::enter(tx, &mut before.clone(), State::Destroying).await?;
+                state::enter(tx, &mut vm, State::Destroying).await?;
+                begun::note(tx, &before).await?;
                 Ok(Bag::of(&before))
             })
         }))

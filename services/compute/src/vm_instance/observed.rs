@@ -82,3 +82,25 @@ pub(crate) async fn host_lost(tx: &mut Tx, host: &str) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// One that an operation left on its way is found to run or not. Nothing, if it is no longer as it
+/// was.
+pub(crate) async fn found(tx: &mut Tx, uuid: &str, was: State, is: State) -> Result<(), Fault> {
+    let Some(mut vm) = tx.get::<VmInstance>(uuid).await? else {
+        return Ok(());
+    };
+    if vm.state() != was {
+        return Ok(());
+    }
+    // A reboot goes back to what it was from; from there it may have ended.
+    if was == State::Rebooting {
+        state::enter(tx, &mut vm, State::Running).await?;
+    }
+    if vm.state() != is {
+        state::enter(tx, &mut vm, is).await?;
+    }
+    if is == State::Stopped {
+        capacity::release(tx, &vm).await?;
+    }
+    Ok(())
+}

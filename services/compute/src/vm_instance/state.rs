@@ -12,7 +12,8 @@ use cairn_types::ErrorCode;
 /// From each state, those that may follow. Starting goes back to Stopped when a start is rolled
 /// back; Stopping and Rebooting go back to Running. A virtual machine that an operation left on
 /// its way can still be destroyed: operations of one virtual machine never overlap. What follows
-/// Destroying is the end of the row, or Destroyed, from where it comes back as Stopped.
+/// Destroying is the end of the row, or Destroyed, from where it comes back as Stopped, or the same
+/// again, if nobody goes on with it.
 const TABLE: &[(State, &[State])] = &[
     (
         State::Starting,
@@ -34,7 +35,7 @@ const TABLE: &[(State, &[State])] = &[
     ),
     (State::Stopped, &[State::Starting, State::Destroying]),
     (State::Rebooting, &[State::Running, State::Destroying]),
-    (State::Destroying, &[State::Destroyed]),
+    (State::Destroying, &[State::Destroyed, State::Destroying]),
     (State::Destroyed, &[State::Stopped, State::Destroying]),
     (
         State::Unknown,

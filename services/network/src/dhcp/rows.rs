@@ -135,6 +135,24 @@ pub(crate) async fn settle(
     give_back(tx, host, &served).await
 }
 
+/// Removes the leases of an address on a host that are of nics that there are none of. The bridges
+/// in question: also those that are served from the address.
+pub(crate) async fn forget_strays(tx: &mut Tx, host: &str, ip: &str) -> Result<Vec<String>, Fault> {
+    let place = || vec![Value::from(host), ip.into()];
+    let sql = "SELECT bridge FROM dhcp_server WHERE host_uuid = ? AND ip = ? \
+               UNION SELECT bridge FROM dhcp_lease WHERE host_uuid = ? AND ip = ? ORDER BY 1";
+    let both = place().into_iter().chain(place()).collect();
+    let bridges = texts(&tx.rows(sql, both).await?)?;
+    let sql = "DELETE FROM dhcp_lease WHERE host_uuid = ? AND ip = ? \
+               AND vm_nic_uuid NOT IN (SELECT uuid FROM vm_nic)";
+    tx.execute(sql, place()).await?;
+    let sql = "UPDATE dhcp_bridge SET removed = revision WHERE host_uuid = ? AND bridge = ?";
+    for bridge in &bridges {
+        tx.execute(sql, vec![host.into(), bridge.into()]).await?;
+    }
+    Ok(bridges)
+}
+
 /// Forgets a host, which is being deleted and runs nothing.
 pub(crate) async fn forget(tx: &mut Tx, host: HostUuid) -> Result<(), Fault> {
     let host_uuid = || vec![Value::from(host.to_string())];

@@ -1,12 +1,20 @@
 //! The addresses of ranges: each is free, a nic's, or a host's to serve from, and one of these only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_inspect::Suspect;
 use cairn_proto::{fault::Fault, meta::Resource as _, network::v1alpha1::IpRange};
-use cairn_store::{Row, Store};
+use cairn_store::{Row, Store, StoreError, Tx};
+use cairn_types::ErrorCode;
 
 use crate::address;
+
+/// Whose a free address is.
+const NOBODY: &str = "nobody";
+/// What a person does about an address that two have.
+const TWO: &str = "detach the nic of one of the two, or stop or delete its virtual machine";
+/// What a person does about an address that belongs to no range.
+const ELSEWHERE: &str = "detach the nic that has it, or delete its virtual machine";
 
 /// All that has a part of a range, in one statement: an address changes hands in one transaction.
 const PARTS: &str = "SELECT 'range' AS what, uuid AS ip_range, start_ip AS first_ip, \
@@ -40,7 +48,7 @@ pub(super) async fn check(store: &Store) -> Result<Vec<Suspect>, Fault> {
 fn read(row: &Row) -> Result<Part, Fault> {
     let whose = row.text(0)?;
     let (mut first, mut last) = (row.int(4)?, row.int(5)?);
-    if whose != "nobody" {
+    if whose != NOBODY {
         // An address that is none is at no place, where it stands out.
         let number = |text: String| address::number(&text).map_or(-1, i64::from);
         (first, last) = (number(row.text(2)?), number(row.text(3)?));
@@ -53,36 +61,94 @@ fn divided(range: &str, mut parts: Vec<Part>) -> Vec<Suspect> {
     let whole = parts.iter().position(|part| part.whose == "range");
     let whole = whole.map(|at| parts.remove(at));
     let mut suspects = Vec::new();
-    let mut differs = |first, last, detail: String| {
+    let mut differs = |first, last, detail: String, advice: Option<&str>| {
         let suspect = Suspect::differs("address", identity(first, last), detail);
+        let suspect = match advice {
+            Some(advice) => suspect.advise(advice),
+            None => suspect.repair(),
+        };
         suspects.push(suspect.of(IpRange::NOUN, range));
     };
     let (begin, end) = whole.map_or((i64::MAX, i64::MIN), |it| (it.first, it.last));
     let mut next = begin;
+    // Who has what is free by the books, too, keeps it.
+    let is_free = |whose: &str| whose == NOBODY;
+    let mut before = NOBODY;
     for part in &parts {
         let Part { first, last, whose } = part;
         if *first < begin || *last > end {
-            differs(
-                *first,
-                *last,
-                format!("it is {whose}'s, and not in the range"),
-            );
+            let detail = format!("it is {whose}'s, and not in the range");
+            let advice = (!is_free(whose)).then_some(ELSEWHERE);
+            differs(*first, *last, detail, advice);
             continue;
         }
         if *first > next {
             let detail = "it is reserved, and nobody has it".to_owned();
-            differs(next, first - 1, detail);
+            differs(next, first - 1, detail, None);
         }
         if *first < next {
             let both = (next - 1).min(*last);
-            differs(*first, both, format!("it is {whose}'s, and another's too"));
+            let detail = format!("it is {whose}'s, and another's too");
+            let advice = (!is_free(whose) && !is_free(before)).then_some(TWO);
+            differs(*first, both, detail, advice);
         }
-        next = next.max(last + 1);
+        if *last >= next {
+            (next, before) = (last + 1, whose);
+        }
     }
     if next <= end {
-        differs(next, end, "it is reserved, and nobody has it".to_owned());
+        let detail = "it is reserved, and nobody has it".to_owned();
+        differs(next, end, detail, None);
     }
     suspects
+}
+
+/// Makes free of a range what nobody has, and nothing else. Of one that is not there, nothing is.
+pub(super) async fn correct(store: &Store, range: &str) -> Result<(), Fault> {
+    let range = range.to_owned();
+    let corrected = store.write(move |tx| {
+        let range = range.clone();
+        Box::pin(async move { divide(tx, &range).await })
+    });
+    corrected.await
+}
+
+async fn divide(tx: &mut Tx, range: &str) -> Result<(), Fault> {
+    address::remove(tx, range).await?;
+    let Some(row) = tx.get::<IpRange>(range).await? else {
+        return Ok(());
+    };
+    let (Some(start), Some(end)) = (address::number(&row.start_ip), address::number(&row.end_ip))
+    else {
+        let message = format!("ip-range {range} has addresses that are none");
+        return Err(Fault::new(ErrorCode::Internal, message).on(IpRange::NOUN, range));
+    };
+    let sql = "SELECT ip FROM vm_nic WHERE ip_range_uuid = ? \
+               UNION SELECT ip FROM dhcp_server WHERE ip_range_uuid = ?";
+    let taken = tx.rows(sql, vec![range.into(), range.into()]).await?;
+    let taken = taken.iter().map(|row| Ok(address::number(&row.text(0)?)));
+    let taken = taken.collect::<Result<Vec<_>, StoreError>>()?;
+    let taken: BTreeSet<_> = taken.into_iter().flatten().collect();
+    for free in gaps(&taken, start, end) {
+        address::add(tx, &row.l3_network_uuid, range, free).await?;
+    }
+    Ok(())
+}
+
+/// What is between the numbers that are taken, from `start` to `end`.
+fn gaps(taken: &BTreeSet<u32>, start: u32, end: u32) -> Vec<(u32, u32)> {
+    let mut gaps = Vec::new();
+    let mut next = start;
+    for number in taken.range(start..=end) {
+        if *number > next {
+            gaps.push((next, number - 1));
+        }
+        next = number.saturating_add(1);
+    }
+    if next <= end && !taken.contains(&end) {
+        gaps.push((next, end));
+    }
+    gaps
 }
 
 fn identity(first: i64, last: i64) -> String {
@@ -96,6 +162,35 @@ fn identity(first: i64, last: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_has_is_free() {
+        let check = |taken: &[u32], expected: &[(u32, u32)]| {
+            let taken = taken.iter().copied().collect();
+            assert_eq!(gaps(&taken, 10, 19), expected, "{taken:?}");
+        };
+        check(&[], &[(10, 19)]);
+        check(&[10, 11, 19], &[(12, 18)]);
+        check(&[12, 15, 25], &[(10, 11), (13, 14), (16, 19)]);
+        check(&(10..20).collect::<Vec<_>>(), &[]);
+        assert_eq!(gaps(&[u32::MAX].into(), u32::MAX, u32::MAX), []);
+    }
+
+    #[test]
+    fn a_person_decides_where_two_have_the_same() {
+        let part = |whose: &str, first, last| Part {
+            first,
+            last,
+            whose: whose.to_owned(),
+        };
+        let advice = |one: &str, other: &str| {
+            let parts = [part("range", 1, 1), part(one, 1, 1), part(other, 1, 1)];
+            let found = divided("r", parts.to_vec());
+            !found[0].finding().advice.is_empty()
+        };
+        assert!(advice("a nic", "a host") && advice("a nic", "a nic"));
+        assert!(!advice("a nic", "nobody") && !advice("nobody", "a host"));
+    }
 
     #[test]
     fn a_range_is_divided_without_rest() {

@@ -6,14 +6,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cairn_agent_protocol::{Bridge, DhcpLease, HostInventory, Tap, is_tap_name};
+use cairn_agent_protocol::{Bridge, DhcpLease, HostInventory, Stray, Tap, is_tap_name};
 use cairn_inspect::Suspect;
 use cairn_proto::{
+    compute::v1alpha1::VmInstance,
     meta::Resource as _,
     network::v1alpha1::{L2Network, L3Network, VmNic},
 };
 
 use crate::l2_network::bridge::PREFIX;
+
+/// What a person does about a virtual machine whose tap is not where it belongs.
+const AGAIN: &str = "stop the virtual machine and start it again";
 
 /// What the tables say of a host.
 #[derive(Debug, Default)]
@@ -81,29 +85,34 @@ impl Known {
 
 /// What the two do not agree on.
 pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
-    let mut suspects = bridges(has, known);
+    // What is plugged in, or served, is in the way of a bridge that is to go, and needs one that is
+    // missing; see `bridges`.
+    let (there, missing) = bridges(has, known);
+    let mut suspects = missing;
     suspects.extend(taps(has, known));
     suspects.extend(servers(has, known));
     suspects.extend(served_from(has, known));
+    suspects.extend(there);
     suspects
 }
 
-fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
-    let mut suspects = Vec::new();
+/// Those that are there and should not be, or not so; and those that should be there.
+fn bridges(has: &HostInventory, known: &Known) -> (Vec<Suspect>, Vec<Suspect>) {
+    let (mut suspects, mut missing) = (Vec::new(), Vec::new());
     let wanted = known
         .wires
         .iter()
         .filter(|wire| wire.attached && !wire.removing);
     for wire in wanted {
-        let of_it = |suspect: Suspect| suspect.of(L2Network::NOUN, &wire.network);
+        let of_it = |suspect: Suspect| suspect.of(L2Network::NOUN, &wire.network).repair();
         match has.bridges.iter().find(|it| it.name == wire.bridge) {
             None => {
                 let detail = "its network is attached to the cluster of the host";
-                suspects.push(of_it(Suspect::missing("bridge", &wire.bridge, detail)));
+                missing.push(of_it(Suspect::missing("bridge", &wire.bridge, detail)));
             }
             Some(bridge) if !bridge.ports.contains(&wire.interface) => {
                 let detail = format!("it is not over {}", wire.interface);
-                suspects.push(of_it(Suspect::differs("bridge", &wire.bridge, detail)));
+                missing.push(of_it(Suspect::differs("bridge", &wire.bridge, detail)));
             }
             Some(_) => {}
         }
@@ -117,12 +126,13 @@ fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
                     let identity = format!("{} {port}", bridge.name);
                     let detail = "it is plugged into the bridge of a network";
                     let suspect = Suspect::extra("bridge-port", identity, detail);
+                    let suspect = suspect.remove(port_of(&bridge.name, port));
                     suspect.of(L2Network::NOUN, &wire.network)
                 }));
             }
             None => {
                 let detail = "no network that has it is attached to the cluster of the host";
-                let suspect = Suspect::extra("bridge", &bridge.name, detail);
+                let suspect = Suspect::extra("bridge", &bridge.name, detail).repair();
                 suspects.push(match wires.next() {
                     Some(wire) => suspect.of(L2Network::NOUN, &wire.network),
                     None => suspect,
@@ -130,32 +140,49 @@ fn bridges(has: &HostInventory, known: &Known) -> Vec<Suspect> {
             }
         }
     }
-    suspects
+    (suspects, missing)
+}
+
+fn port_of(bridge: &str, port: &str) -> Stray {
+    Stray::BridgePort {
+        bridge: bridge.to_owned(),
+        port: port.to_owned(),
+    }
 }
 
 fn taps(has: &HostInventory, known: &Known) -> Vec<Suspect> {
     let processes = has.vm_processes.iter();
     let running: HashSet<_> = processes.map(|it| it.vm.to_string()).collect();
-    let of_nic = |suspect: Suspect, nic: &Nic| suspect.of(VmNic::NOUN, &nic.uuid).concerns(&nic.vm);
+    // A start makes taps, and a stop removes them.
+    let of_nic = |suspect: Suspect, nic: &Nic| {
+        let suspect = suspect.queued_at(VmInstance::NOUN, &nic.vm);
+        suspect.of(VmNic::NOUN, &nic.uuid).concerns(&nic.vm)
+    };
+    let stray = |tap: &Tap| Stray::Tap {
+        name: tap.name.clone(),
+    };
     let judge = |tap: &Tap| match known.nics.get(&tap.name) {
         Some(nic) if !running.contains(&nic.vm) => {
             let detail = format!("virtual machine {} does not run here", nic.vm);
-            Some(of_nic(Suspect::extra("tap", &tap.name, detail), nic))
+            let suspect = Suspect::extra("tap", &tap.name, detail);
+            Some(of_nic(suspect.remove(stray(tap)), nic))
         }
         Some(nic) if tap.bridge.as_ref() != Some(&nic.bridge) => {
             let into = tap.bridge.as_deref().unwrap_or("no bridge");
             let detail = format!("it is plugged into {into}, and belongs into {}", nic.bridge);
-            Some(of_nic(Suspect::differs("tap", &tap.name, detail), nic))
+            let suspect = Suspect::differs("tap", &tap.name, detail).advise(AGAIN);
+            Some(of_nic(suspect, nic))
         }
         Some(_) => None,
         None if is_tap_name(&tap.name) => {
             let detail = "it is of a nic that there is none of";
-            Some(Suspect::extra("tap", &tap.name, detail))
+            Some(Suspect::extra("tap", &tap.name, detail).remove(stray(tap)))
         }
         None => {
             let into = tap.bridge.as_deref().filter(|it| it.starts_with(PREFIX))?;
             let detail = format!("nobody knows it, and it is plugged into {into}");
-            Some(Suspect::extra("tap", &tap.name, detail))
+            let suspect = Suspect::extra("tap", &tap.name, detail);
+            Some(suspect.remove(port_of(into, &tap.name)))
         }
     };
     let mut suspects: Vec<_> = has.taps.iter().filter_map(judge).collect();
@@ -167,7 +194,7 @@ fn taps(has: &HostInventory, known: &Known) -> Vec<Suspect> {
     let missing = wanted.filter(|(tap, _)| !there.contains(tap));
     suspects.extend(missing.map(|(tap, nic)| {
         let detail = format!("virtual machine {} runs without it", nic.vm);
-        of_nic(Suspect::missing("tap", tap, detail), nic)
+        of_nic(Suspect::missing("tap", tap, detail).advise(AGAIN), nic)
     }));
     suspects
 }
@@ -181,10 +208,10 @@ fn servers(has: &HostInventory, known: &Known) -> Vec<Suspect> {
         let leases: Vec<_> = known.leases_on(bridge).collect();
         if !serving.insert(bridge) {
             let detail = format!("another one serves there, too (revision {revision})");
-            suspects.push(Suspect::extra("dhcp-server", bridge, detail));
+            suspects.push(Suspect::extra("dhcp-server", bridge, detail).repair());
         } else if leases.is_empty() {
             let detail = format!("it is to serve nobody (revision {revision})");
-            suspects.push(Suspect::extra("dhcp-server", bridge, detail));
+            suspects.push(Suspect::extra("dhcp-server", bridge, detail).repair());
         } else {
             suspects.extend(entries(bridge, &server.entries, &leases, revision));
         }
@@ -199,7 +226,7 @@ fn servers(has: &HostInventory, known: &Known) -> Vec<Suspect> {
             "nobody serves there (revision {})",
             known.revision(&lease.bridge)
         );
-        let suspect = Suspect::missing("dhcp-server", &lease.bridge, detail);
+        let suspect = Suspect::missing("dhcp-server", &lease.bridge, detail).repair();
         let vms = known.leases_on(&lease.bridge).map(|lease| &lease.vm);
         let suspect = vms.fold(suspect, |suspect, vm| suspect.concerns(vm));
         suspects.push(suspect.of(L3Network::NOUN, &lease.network));
@@ -214,7 +241,7 @@ fn entries(bridge: &str, has: &[DhcpLease], wanted: &[&Lease], revision: i64) ->
     let to_tell: HashSet<_> = wanted.iter().map(|it| (&*it.mac, &*it.ip)).collect();
     let extra = told.difference(&to_tell).map(|(mac, ip)| {
         let detail = format!("nobody is to be told it (revision {revision})");
-        let suspect = Suspect::extra("dhcp-entry", identity(mac, ip), detail);
+        let suspect = Suspect::extra("dhcp-entry", identity(mac, ip), detail).repair();
         match wanted.iter().find(|lease| lease.mac == *mac) {
             Some(lease) => suspect.of(VmNic::NOUN, &lease.nic).concerns(&lease.vm),
             None => suspect,
@@ -226,6 +253,7 @@ fn entries(bridge: &str, has: &[DhcpLease], wanted: &[&Lease], revision: i64) ->
     let missing = missing.map(|lease| {
         let detail = format!("virtual machine {} is not told it", lease.vm);
         let suspect = Suspect::missing("dhcp-entry", identity(&lease.mac, &lease.ip), detail);
+        let suspect = suspect.repair();
         suspect.of(VmNic::NOUN, &lease.nic).concerns(&lease.vm)
     });
     extra.chain(missing).collect()
@@ -241,7 +269,7 @@ fn served_from(has: &HostInventory, known: &Known) -> Vec<Suspect> {
             if !servers().any(|server| server.ip == *address) {
                 let detail = format!("the bridge has it for nothing (revision {revision})");
                 let identity = format!("{name} {address}");
-                suspects.push(Suspect::extra("bridge-address", identity, detail));
+                suspects.push(Suspect::extra("bridge-address", identity, detail).repair());
             }
         }
         let leased = |network: &str| known.leases_on(name).any(|it| it.network == network);
@@ -249,7 +277,7 @@ fn served_from(has: &HostInventory, known: &Known) -> Vec<Suspect> {
             if !bridge.addresses.contains(&server.ip) {
                 let detail = format!("the host is to serve from it (revision {revision})");
                 let identity = format!("{name} {}", server.ip);
-                let suspect = Suspect::missing("bridge-address", identity, detail);
+                let suspect = Suspect::missing("bridge-address", identity, detail).repair();
                 let vms = known.leases_on(name).map(|lease| &lease.vm);
                 let suspect = vms.fold(suspect, |suspect, vm| suspect.concerns(vm));
                 suspects.push(suspect.of(L3Network::NOUN, &server.network));

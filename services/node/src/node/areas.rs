@@ -119,7 +119,9 @@ impl Areas {
         let mut registry = Registry::default();
         registry.catalog(catalog);
         self.compute.steps(&mut registry);
+        self.network.steps(&mut registry);
         self.storage.steps(&mut registry);
+        self.doctor.steps(&mut registry);
         registry.resolve(config.flows.directory.as_deref())
     }
 
@@ -131,8 +133,9 @@ impl Areas {
         flows: &mut Flows,
     ) -> Result<Builder, FlowError> {
         let operations = self.compute.register(operations, flows)?;
-        let operations = self.network.register(operations);
+        let operations = self.network.register(operations, flows)?;
         let operations = self.storage.register(operations, flows)?;
+        let operations = self.doctor.register(operations, flows)?;
         let operations = cairn_operation_service::register(operations);
         Ok(self.cascades.register(operations))
     }
@@ -160,7 +163,7 @@ impl Areas {
             services.extend(self.cascades.services(resources));
         }
         if config.runs(ServiceName::Doctor) {
-            services.extend(self.doctor.services());
+            services.extend(self.doctor.services(resources));
         }
         if config.runs(ServiceName::Operation) {
             let api = OperationApi::new(store.clone(), operations.clone());

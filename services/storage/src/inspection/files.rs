@@ -5,15 +5,22 @@ use std::{
     path::Path,
 };
 
-use cairn_agent_protocol::HostInventory;
+use cairn_agent_protocol::{HostInventory, Stray};
 use cairn_inspect::Suspect;
 use cairn_proto::{
     meta::Resource as _,
-    storage::v1alpha1::{ImageCache, Volume},
+    storage::v1alpha1::{Image, ImageCache, Volume},
 };
 use cairn_types::Uuid;
 
 use super::{cached, is_ready};
+
+/// What a person does about a volume without a file.
+const LOST: &str = "its data is lost: bring the file back from a backup of your own, or delete the \
+                    virtual machine that it is of";
+/// What a person does about a file of something that there is.
+const OWNED: &str = "what its name says is there, so no fix removes it: see for yourself whether it \
+                     is needed, and remove it by hand";
 
 /// What the tables say of a host.
 #[derive(Debug, Default)]
@@ -48,6 +55,18 @@ impl Known {
         files.filter(|path| !explained.contains(path)).collect()
     }
 
+    /// Whether a file is a volume's, by its name, or one that a volume on the host was made from. A
+    /// copy of an image that none was made from is no data: that is on the backup storage.
+    fn is_needed(&self, path: &str) -> bool {
+        let is_volume = |(noun, _): &(&str, String)| *noun == Volume::NOUN;
+        let named = name_of(path).map(|uuid| uuid.to_string());
+        let mut volumes = self.volumes.iter();
+        self.owners.get(path).is_some_and(is_volume)
+            || volumes.any(|it| {
+                named.is_some() && it.image_uuid == named || Some(&it.uuid) == named.as_ref()
+            })
+    }
+
     /// The virtual machines whose volumes are being made from an image on the host.
     fn making<'a>(&'a self, image: &'a str) -> impl Iterator<Item = &'a String> {
         let making = self
@@ -69,7 +88,7 @@ pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
         let path = known.path(volume);
         if !there.contains(&*path) {
             let detail = "the volume is Ready, and its file is not there";
-            let suspect = Suspect::missing("volume-file", path, detail);
+            let suspect = Suspect::missing("volume-file", path, detail).advise(LOST);
             let vm = volume.vm_instance_uuid.clone().unwrap_or_default();
             suspects.push(suspect.of(Volume::NOUN, &volume.uuid).concerns(vm));
         }
@@ -78,12 +97,10 @@ pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
         let path = &cache.install_path;
         if !there.contains(&**path) {
             let detail = format!("{}, and its file is not there", cached(cache));
-            let suspect = Suspect::missing("image-file", path, detail);
-            suspects.push(
-                suspect
-                    .of(ImageCache::NOUN, &cache.uuid)
-                    .concerns(&cache.image_uuid),
-            );
+            let suspect = Suspect::missing("image-file", path, detail).repair();
+            let suspect = suspect.of(ImageCache::NOUN, &cache.uuid);
+            let suspect = suspect.queued_at(Image::NOUN, &cache.image_uuid);
+            suspects.push(suspect.concerns(&cache.image_uuid));
         }
     }
     suspects
@@ -97,6 +114,19 @@ fn extra(path: &str, known: &Known) -> Suspect {
         other => (other, "nobody knows it"),
     };
     let suspect = Suspect::extra(kind, path, detail);
+    let suspect = match name_of(path).map(|uuid| uuid.to_string()) {
+        // Half made it is no data of anybody's.
+        _ if kind != "part-file" && known.is_needed(path) => suspect.advise(OWNED),
+        named => {
+            let path = path.to_owned();
+            let suspect = suspect.remove(Stray::File { path });
+            match (named, kind) {
+                (Some(uuid), "image-file") => suspect.queued_at(Image::NOUN, uuid),
+                (Some(uuid), _) => suspect.queued_at(Volume::NOUN, uuid),
+                (None, _) => suspect,
+            }
+        }
+    };
     let Some((noun, uuid)) = known.owners.get(path) else {
         // The file of a volume that is on its way has its volume's name.
         let volume = name_of(path).map(|uuid| uuid.to_string());
@@ -116,7 +146,7 @@ fn extra(path: &str, known: &Known) -> Suspect {
     let vm = volume.and_then(|volume| volume.vm_instance_uuid.as_ref());
     let vms = known.making(uuid).chain(vm);
     let suspect = vms.fold(suspect, |suspect, vm| suspect.concerns(vm));
-    suspect.of(noun, uuid)
+    suspect.of(noun, uuid).queued_at(noun, uuid)
 }
 
 /// The kind of a file in a pool, as its path says.
@@ -142,7 +172,7 @@ mod tests {
     use cairn_agent_protocol::PoolFile;
     use cairn_proto::{
         doctor::v1alpha1::Problem::{self, Extra, Missing},
-        storage::v1alpha1::{Image, VolumeStatus},
+        storage::v1alpha1::VolumeStatus,
     };
 
     use super::*;
@@ -263,6 +293,9 @@ mod tests {
         known.owners.insert(path.clone(), (Image::NOUN, uuid(2)));
         let expected = Suspect::extra("part-file", path, "it is half made, and nobody is at it");
         let expected = expected.concerns("vm").of(Image::NOUN, uuid(2));
+        let path = known.owners.keys().next().unwrap().clone();
+        let expected = expected.remove(Stray::File { path });
+        let expected = expected.queued_at(Image::NOUN, uuid(2));
         assert_eq!(compare(&has, &known), [expected]);
     }
 }

@@ -1,7 +1,7 @@
 //! Clouds in which a flow may begin, and the way back to how they were.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ use cairn_node::PolicyName;
 use cairn_proto::{
     call::{Answer, Call, Context, Method, Payload},
     compute::v1alpha1::{DeleteVmInstanceRequest, StopVmInstanceRequest, VmInstanceClient},
+    doctor::v1alpha1::Problem,
     event::result,
     meta::Catalog,
     operation::v1alpha1::{GetOperationRequest, Operation, OperationClient, OperationState},
@@ -62,17 +63,20 @@ pub enum Kind {
     Keeping,
     /// A virtual machine and an image that were deleted there.
     Kept,
+    /// A virtual machine that runs, and on its host a tap that is nobody's.
+    Stray,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Running,
         Self::Stopped,
         Self::Uploaded,
         Self::Keeping,
         Self::Kept,
+        Self::Stray,
     ];
 }
 
@@ -110,6 +114,9 @@ impl World {
         let script = Arc::new(Script::default());
         let mut cloud = Cloud::prepare().await;
         cloud.failpoints = Some(script.clone());
+        if kind == Kind::Stray {
+            cloud.leaves(&["tap"]);
+        }
         if matches!(kind, Kind::Keeping | Kind::Kept) {
             cloud.deletion = (PolicyName::Delay, KEPT_SECS);
         }
@@ -289,7 +296,7 @@ async fn furnish(cloud: &Cloud, ready: &Ready, kind: Kind, file: &Path) -> Known
     let vms = VmInstanceClient::new(cloud.mesh());
     let vm = cloud.create_vm(ready, "first").await.unwrap().uuid;
     match kind {
-        Kind::Running | Kind::Keeping => {}
+        Kind::Running | Kind::Keeping | Kind::Stray => {}
         Kind::Stopped => {
             let stop = StopVmInstanceRequest {
                 uuid: vm,
@@ -344,9 +351,27 @@ async fn furnish(cloud: &Cloud, ready: &Ready, kind: Kind, file: &Path) -> Known
         ("sha256", Value::String(image.sha256)),
         ("file_size_bytes", Value::U64(data.len() as u64)),
     ];
-    Known {
-        fields: fields.into_iter().collect(),
+    let mut fields: BTreeMap<_, _> = fields.into_iter().collect();
+    if kind == Kind::Stray {
+        fields.extend(stray(cloud, &ready.site.hosts[0].uuid));
     }
+    Known { fields }
+}
+
+/// Puts a tap on a host that is nobody's, and says how it is found.
+fn stray(cloud: &Cloud, host: &str) -> [(&'static str, Value); 5] {
+    let tap = "tap0123456789ab".to_owned();
+    let into = ("br_eth0".to_owned(), tap.clone());
+    cloud.simulator.tamper(host.parse().unwrap(), |state| {
+        state.strays.taps.insert(into.1, into.0);
+    });
+    [
+        ("queue_uuid", Value::String(host.to_owned())),
+        ("queue_type", Value::String("host".to_owned())),
+        ("kind", Value::String("tap".to_owned())),
+        ("problem", Value::EnumNumber(Problem::Extra.into())),
+        ("identity", Value::String(tap)),
+    ]
 }
 
 fn replace(from: &Path, to: &Path) {

@@ -1,7 +1,5 @@
 //! What is on one side only is found, with its owner, and nothing else is.
 
-use std::time::Duration;
-
 use cairn_agent_protocol::DhcpLease;
 use cairn_e2e::{Cloud, Ready, examine};
 use cairn_proto::{
@@ -9,35 +7,41 @@ use cairn_proto::{
         DeleteVmInstanceRequest, HostStatus, StartVmInstanceRequest, StopVmInstanceRequest,
         VmInstance, VmInstanceClient,
     },
-    doctor::v1alpha1::Problem::{self, Differs, Extra, Missing},
+    doctor::v1alpha1::{
+        Finding,
+        Problem::{self, Differs, Extra, Missing},
+        Remedy,
+    },
     event::result,
     meta::Resource,
-    network::v1alpha1::{DetachL2NetworkFromClusterRequest, L2Network, L2NetworkClient, VmNic},
+    network::v1alpha1::VmNic,
     storage::v1alpha1::Volume,
 };
 use cairn_simulator::HostState;
-use cairn_testkit::{Database, wait_until};
+use cairn_testkit::Database;
 use cairn_types::{HostUuid, Uuid};
 use futures::future::join_all;
 
 use crate::cli::cairn;
 
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// A kind, what is wrong, and the type of the owner, if it has one.
-type Expected = (&'static str, Problem, &'static str);
+pub(crate) type Expected = (&'static str, Problem, &'static str);
 
 /// A cloud with a virtual machine that runs.
-struct Bed {
-    cloud: Cloud,
-    ready: Ready,
-    vm: VmInstance,
-    host: HostUuid,
+pub(crate) struct Bed {
+    pub(crate) cloud: Cloud,
+    pub(crate) ready: Ready,
+    pub(crate) vm: VmInstance,
+    pub(crate) host: HostUuid,
 }
 
 impl Bed {
-    async fn new() -> Self {
-        let cloud = Cloud::start().await;
+    pub(crate) async fn new() -> Self {
+        Self::on(Database::Sqlite).await
+    }
+
+    pub(crate) async fn on(database: Database) -> Self {
+        let cloud = Cloud::start_on(database).await;
         let ready = cloud.ready(1).await;
         let vm = cloud.create_vm(&ready, "web").await.unwrap();
         let host = ready.site.hosts[0].uuid.parse().unwrap();
@@ -51,7 +55,7 @@ impl Bed {
         bed
     }
 
-    async fn finds(&self, what: &str, expected: &[Expected]) {
+    pub(crate) async fn finds(&self, what: &str, expected: &[Expected]) -> Vec<Finding> {
         let examined = examine(&self.cloud.mesh()).await.unwrap();
         let findings = &examined.findings;
         let mut found: Vec<_> = findings
@@ -66,8 +70,12 @@ impl Bed {
         for finding in findings {
             let has_owner = !finding.owner_type.is_empty();
             assert_eq!(has_owner, !finding.owner_uuid.is_empty(), "{finding:?}");
+            let advised = finding.remedy() == Remedy::None;
+            assert_eq!(advised, !finding.advice.is_empty(), "{finding:?}");
+            assert!(!finding.queue_uuid.is_empty(), "{finding:?}");
         }
         assert_eq!(examined.examined_host_count, 1, "{what}");
+        examined.findings
     }
 
     /// Changes the host, sees what is found, and changes it back.
@@ -86,7 +94,7 @@ impl Bed {
             .tamper(self.host, |state| *state = before);
     }
 
-    async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let text = sql.to_owned();
         let written = self.cloud.store().write(move |tx| {
             let sql = text.clone();
@@ -105,15 +113,20 @@ impl Bed {
         self.execute(back).await;
     }
 
-    /// Deletes a row behind everybody's back, sees what is found, and makes it again.
-    async fn row_gone<R: Resource>(&self, uuid: &str, expected: &[Expected]) {
-        let row = self.cloud.store().get::<R>(uuid).await.unwrap().unwrap();
+    /// Deletes a row behind everybody's back.
+    pub(crate) async fn delete_row<R: Resource>(&self, uuid: &str) {
         let named = uuid.to_owned();
         let gone = self.cloud.store().write(move |tx| {
             let uuid = named.clone();
             Box::pin(async move { tx.delete::<R>(&uuid).await })
         });
         assert!(gone.await.unwrap());
+    }
+
+    /// Deletes a row behind everybody's back, sees what is found, and makes it again.
+    async fn row_gone<R: Resource>(&self, uuid: &str, expected: &[Expected]) {
+        let row = self.cloud.store().get::<R>(uuid).await.unwrap().unwrap();
+        self.delete_row::<R>(uuid).await;
         self.finds(R::NOUN, expected).await;
         let again = self.cloud.store().write(move |tx| {
             let row = row.clone();
@@ -348,7 +361,7 @@ async fn what_a_row_that_is_gone_leaves_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bridge_that_a_host_kept_while_it_was_away_is_found() {
+async fn a_person_is_told() {
     let mut cloud = Cloud::start().await;
     let ready = cloud.ready(1).await;
     let host = &ready.site.hosts[0].uuid;
@@ -359,27 +372,15 @@ async fn a_bridge_that_a_host_kept_while_it_was_away_is_found() {
     for part in ["no findings", host, "the host is Disconnected"] {
         assert!(listed.out.contains(part), "no {part}:\n{}", listed.out);
     }
-    let networks: Vec<L2Network> = cloud.store().list("", Vec::new()).await.unwrap();
-    let detach = DetachL2NetworkFromClusterRequest {
-        uuid: networks[0].uuid.clone(),
-        cluster_uuid: ready.site.cluster.clone(),
-    };
-    let client = L2NetworkClient::new(cloud.mesh());
-    let detached = client.detach_l2_network_from_cluster(detach).await.unwrap();
-    result(detached).await.unwrap();
     cloud.start_agents().await;
     cloud.connected(host).await;
-    let examined = async || examine(&cloud.mesh()).await.unwrap();
-    let found = |it: &cairn_proto::doctor::v1alpha1::ExamineResponse| it.findings.len() == 1;
-    let examined = wait_until("the bridge is found", examined, found, LIMIT).await;
-    let bridge = &examined.findings[0];
-    assert_eq!((&*bridge.kind, bridge.problem()), ("bridge", Extra));
-    assert_eq!((&*bridge.identity, &bridge.host_uuid), ("br_eth0", host));
-    assert_eq!(bridge.owner_uuid, networks[0].uuid);
-
+    cloud.simulator.tamper(host.parse().unwrap(), |state| {
+        let (bridge, over) = ("br_eth7".to_owned(), "eth7".to_owned());
+        state.bridges.insert(bridge, over);
+    });
     let told = cairn(&cloud, "doctor --host host-0").await;
     assert_eq!(told.code, 1, "{}", told.out);
-    for part in ["bridge", "Extra", "br_eth0", "l2-network"] {
+    for part in ["bridge", "Extra", "br_eth7", "Repair"] {
         assert!(told.out.contains(part), "no {part}:\n{}", told.out);
     }
     let told = cairn(&cloud, "doctor --json").await;

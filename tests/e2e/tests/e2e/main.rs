@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod agent_killed;
+mod away;
 mod backup_storages;
 mod bad_input;
 mod cascade;
@@ -15,6 +16,7 @@ mod database;
 mod deletion;
 mod dhcp;
 mod doctor;
+mod doctor_fix;
 mod ending;
 mod failures;
 mod flow_messages;

@@ -2,6 +2,7 @@
 
 use cairn_proto::{
     cascade::v1alpha1::{CreateCascadePlanRequest, GetCascadePlanRequest},
+    doctor::v1alpha1::{FixFindingRequest, Problem},
     network::v1alpha1::{
         AttachL2NetworkToClusterRequest, CreateIpRangeRequest, CreateL2NetworkRequest,
         CreateL3NetworkRequest,
@@ -25,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         backup_storages(),
         uploads(),
         cascades(),
+        findings(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -35,6 +37,42 @@ fn name() -> String {
 
 fn uuid() -> String {
     MISSING.to_owned()
+}
+
+fn findings() -> Vec<Case> {
+    let fix = |change: fn(&mut FixFindingRequest)| {
+        let mut request = FixFindingRequest {
+            queue_uuid: uuid(),
+            queue_type: "host".to_owned(),
+            kind: "tap".to_owned(),
+            problem: Problem::Extra.into(),
+            host_uuid: Some(uuid()),
+            identity: "tap0123456789ab".to_owned(),
+        };
+        change(&mut request);
+        request
+    };
+    vec![
+        case(
+            fix(|it| it.queue_type.clear()),
+            "queue_type",
+            "no type of resource",
+        ),
+        case(
+            fix(|it| it.queue_type = "tap".to_owned()),
+            "queue_type",
+            "is `tap`",
+        ),
+        case(fix(|it| it.kind.clear()), "kind", "is empty"),
+        case(fix(|it| it.identity.clear()), "identity", "is empty"),
+        case(fix(|it| it.problem = 0), "problem", "give"),
+        case(fix(|it| it.problem = 99), "problem", "99"),
+        case(
+            fix(|it| it.host_uuid = Some("web".to_owned())),
+            "host_uuid",
+            "is not a uuid",
+        ),
+    ]
 }
 
 fn networks() -> Vec<Case> {
