@@ -30,6 +30,7 @@
 //! operation was at since the host was looked at: the host of a suspect, its owner, and whatever
 //! else it is said to [concern](Suspect::concerns). And it looks twice.
 
+mod fix;
 mod suspect;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use cairn_proto::{
 use cairn_types::{ErrorCode, InvalidUuid, OperationUuid, TaskUuid};
 use tonic::{Request, Response, Status};
 
+pub use fix::begin_fix;
 pub use suspect::Suspect;
 
 /// A host that is examined.

@@ -55,6 +55,8 @@ pub(crate) fn steps(registry: &mut Registry, area: &Arc<Area>) {
         .step(delete::EnterDeleting::delete(area().policy))
         .step(delete::EnterDeleting::expunge(area().policy))
         .step(delete::DeleteFile(area()))
+        .step(delete::Forget)
+        .step(delete::DeleteCopies(area()))
         .flow(
             "delete-image.toml",
             include_str!("../flows/delete-image.toml"),
@@ -76,7 +78,7 @@ pub(crate) fn register(
         .register(Updating::<UpdateImageRequest>::plain())
         .register(delete::Delete::new(area, flows)?)
         .register(delete::Recover)
-        .register(delete::Expunge::new(area, flows)?))
+        .register(delete::Expunge::new(flows)?))
 }
 
 /// The file of an image, once it is whole.

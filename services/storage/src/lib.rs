@@ -24,6 +24,7 @@ use cairn_operation::Builder;
 use cairn_proto::{
     call::{Dispatch, Extension, Mesh},
     compute::v1alpha1::{ClusterClient, VmInstanceClient},
+    doctor::v1alpha1::DoctorClient,
     serve::Standard,
     storage::{
         internal::v1alpha1::StorageInternalDispatch,
@@ -104,6 +105,7 @@ pub(crate) struct Area {
     policy: DeletionPolicy,
     expunge_interval: Duration,
     images: ImageClient,
+    doctor: DoctorClient,
     uploads: Uploads,
 }
 
@@ -127,6 +129,7 @@ impl Storage {
             clusters: ClusterClient::new(mesh.clone()),
             vms: VmInstanceClient::new(mesh.clone()),
             images: ImageClient::new(mesh.clone()),
+            doctor: DoctorClient::new(mesh.clone()),
             policy: deletion,
             expunge_interval,
             hosts: Hosts::new(mesh, agents, token),

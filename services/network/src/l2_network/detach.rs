@@ -7,12 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cairn_agent::AT_ONCE;
 use cairn_flow::{Bag, Flow, FlowError, Flows, Options, Outcome, Registry, Step, StepContext};
+use cairn_inspect::begin_fix;
 use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
-    call::Context,
     compute::v1alpha1::QueryVmInstanceRequest,
     doctor::v1alpha1::{FixFindingRequest, Problem},
-    event::{Event, OperationResponse as _},
     fault::Fault,
     meta::Resource,
     network::{
@@ -22,7 +21,7 @@ use cairn_proto::{
     query::v1alpha1::{Condition, Operator, Query},
 };
 use cairn_store::{Tx, Value};
-use cairn_types::ErrorCode;
+use cairn_types::{ErrorCode, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
 use tonic::Code;
 
@@ -304,31 +303,10 @@ impl Step for LeaveToJobs {
                 identity: bridge::name(&network.physical_interface),
                 host_uuid: Some(host.clone()),
             };
-            let mut context = Context::current();
-            context.idempotency_key = Some(format!("{}/{host}", cx.task()).into());
-            context.scope(self.0.begin_fix(request)).await?;
+            let task = TaskUuid(Uuid::new_v5(&cx.task().0, host.as_bytes()));
+            begin_fix(&self.0.doctor, task, request).await?;
         }
         Ok(Outcome::none())
-    }
-}
-
-impl Area {
-    /// Has a finding fixed, and does not wait for it: what was accepted comes to its end.
-    async fn begin_fix(&self, request: FixFindingRequest) -> Result<(), Fault> {
-        let mut events = match self.doctor.fix_finding(request).await {
-            Ok(events) => events,
-            // A cloud without a doctor.
-            Err(status) if status.code() == Code::Unimplemented => return Ok(()),
-            Err(status) => return Err(Fault::from_status(&status)),
-        };
-        while let Some(event) = events.next().await {
-            let event = event.map_err(|status| Fault::from_status(&status))?;
-            if let Some(Event::Accepted(_)) = event.into_event() {
-                return Ok(());
-            }
-        }
-        let message = "a fix was neither accepted nor refused";
-        Err(Fault::new(ErrorCode::Unavailable, message))
     }
 }
 

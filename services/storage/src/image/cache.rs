@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cairn_agent::{AT_ONCE, Task, stored_uuid};
 use cairn_agent_protocol as agent;
+use cairn_inspect::begin_fix;
 use cairn_proto::{
+    doctor::v1alpha1::{FixFindingRequest, Problem},
     fault::Fault,
     meta::Resource,
     storage::v1alpha1::{Image, ImageCache, PrimaryStorage, PrimaryStorageCapacity, Volume},
@@ -103,18 +105,47 @@ impl Area {
         Ok(agent::Secret::new(secret))
     }
 
-    /// Deletes the files of caches whose rows are gone. A host that does not answer keeps them:
-    /// they take room, and nothing else depends on them.
+    /// Deletes the files of caches whose rows are gone, as [`Area::delete_copies`] does; what fails
+    /// is left to the doctor: it takes room, and nothing else depends on it.
     pub(crate) async fn delete_cached(&self, operation: OperationUuid, caches: Vec<ImageCache>) {
+        if let Err(fault) = self.delete_copies(operation, &caches).await {
+            warn!(error = fault.message, "delete cached images");
+        }
+    }
+
+    /// Deletes the files of caches whose rows are gone. A host that is away keeps them for now: their
+    /// fix is begun, and waits for the host as a job.
+    pub(crate) async fn delete_copies(
+        &self,
+        operation: OperationUuid,
+        caches: &[ImageCache],
+    ) -> Result<(), Fault> {
         let deletions = caches.iter().map(|cache| async move {
-            if let Err(fault) = self.delete_file(operation, cache).await {
-                let (host, path) = (cache.host_uuid.as_deref(), &cache.install_path);
-                warn!(host, path, error = fault.message, "delete a cached image");
+            match self.delete_file(operation, cache).await {
+                Err(fault) if fault.code == ErrorCode::AgentUnreachable => {
+                    self.leave_copy(operation, cache).await
+                }
+                ended => ended,
             }
         });
         let deletions: Vec<_> = deletions.collect();
         let deletions = stream::iter(deletions).buffer_unordered(AT_ONCE);
-        deletions.collect::<Vec<()>>().await;
+        let ended: Vec<Result<(), Fault>> = deletions.collect().await;
+        ended.into_iter().collect()
+    }
+
+    async fn leave_copy(&self, operation: OperationUuid, cache: &ImageCache) -> Result<(), Fault> {
+        let request = FixFindingRequest {
+            queue_uuid: cache.image_uuid.clone(),
+            queue_type: Image::NOUN.to_owned(),
+            kind: "image-file".to_owned(),
+            problem: Problem::Extra.into(),
+            host_uuid: cache.host_uuid.clone(),
+            identity: cache.install_path.clone(),
+        };
+        let step = format!("leave-copy/{}", cache.uuid);
+        let task = TaskUuid::of_step(operation, &step, "run");
+        begin_fix(&self.doctor, task, request).await
     }
 
     async fn delete_file(&self, operation: OperationUuid, cache: &ImageCache) -> Result<(), Fault> {
@@ -124,7 +155,8 @@ impl Area {
             Some((host, true)) => host,
             Some((host, false)) => {
                 let message = format!("host {host} is not connected");
-                return Err(Fault::new(ErrorCode::AgentUnreachable, message));
+                let fault = Fault::new(ErrorCode::AgentUnreachable, message);
+                return Err(fault.on("host", uuid));
             }
         };
         let resource = stored_uuid(&cache.image_uuid)?;

@@ -1,5 +1,5 @@
-//! Deleting: the file on the backup storage, then the rows, then the copies on hosts. By the
-//! deletion policy an image may only be set aside, until it is recovered or expunged.
+//! Deleting: the file on the backup storage, then the rows, then the copies on hosts; one that is away
+//! loses its copy when it is back, by a job of its own. By the deletion policy an image may only be set aside, until it is recovered or expunged.
 
 use std::sync::Arc;
 
@@ -10,9 +10,12 @@ use cairn_proto::{
     crud::Keyed,
     fault::Fault,
     meta::Resource,
-    storage::v1alpha1::{
-        DeleteImageRequest, ExpungeImageRequest, Image, ImageCache, ImageStatus,
-        RecoverImageRequest,
+    storage::{
+        internal::v1alpha1::ImageCopies,
+        v1alpha1::{
+            DeleteImageRequest, ExpungeImageRequest, Image, ImageCache, ImageStatus,
+            RecoverImageRequest,
+        },
     },
 };
 use cairn_resource::DeletionPolicy;
@@ -24,59 +27,40 @@ use super::{IMAGE, enter, load, must_be};
 use crate::Area;
 
 const DELETE: &[&str] = &["cairn.storage.v1alpha1.DeleteImageRequest"];
+const COPIES: &str = "cairn.storage.internal.v1alpha1.ImageCopies";
 const EXPUNGE: &[&str] = &["cairn.storage.v1alpha1.ExpungeImageRequest"];
 
-/// Everything of it goes.
-struct Destroying {
+/// Runs the flow after which there is nothing of it.
+async fn destroy<Q: Name>(
+    flow: &Flow,
+    cx: &OperationContext,
+    request: &Q,
+) -> Result<Ended<Image>, Fault> {
+    let deleted = flow.run(cx, Bag::of(request), |_, bag| {
+        let image = bag.get::<Image>().unwrap_or_default();
+        Box::pin(async move { Ok(image) })
+    });
+    deleted.await
+}
+
+pub(super) struct Delete {
     flow: Flow,
     area: Arc<Area>,
 }
 
-impl Destroying {
-    fn new(area: &Arc<Area>, flow: Flow) -> Self {
-        let area = Arc::clone(area);
-        Self { flow, area }
-    }
-
-    async fn run<Q: Keyed + Name>(
-        &self,
-        cx: &OperationContext,
-        request: &Q,
-    ) -> Result<Ended<Image>, Fault> {
-        // Listed before the rows go: afterwards nothing says where the files are.
-        let values = vec![request.key().into()];
-        let caches = self.area.store.list("image_uuid = ?", values).await?;
-        let deleted = self.flow.run(cx, Bag::of(request), |tx, bag| {
-            let image = bag.get::<Image>();
-            Box::pin(async move {
-                let image = image.unwrap_or_default();
-                let sql = "DELETE FROM image_cache WHERE image_uuid = ?";
-                tx.execute(sql, vec![(&image.uuid).into()]).await?;
-                unused(tx, &image.uuid).await?;
-                tx.delete::<Image>(&image.uuid).await?;
-                Ok(image)
-            })
-        });
-        let ended = deleted.await?;
-        self.area.delete_cached(cx.uuid(), caches).await;
-        Ok(ended)
-    }
-}
-
-pub(super) struct Delete(Destroying);
-
 impl Delete {
     pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
         let flow = flows.of::<Self>("delete-image", &[IMAGE])?;
-        Ok(Self(Destroying::new(area, flow)))
+        let area = Arc::clone(area);
+        Ok(Self { flow, area })
     }
 
     /// Whether the image is set aside, and not removed.
     async fn keeps(&self, uuid: &str) -> Result<bool, Fault> {
-        if !self.0.area.policy.keeps() {
+        if !self.area.policy.keeps() {
             return Ok(false);
         }
-        let image = self.0.area.store.get::<Image>(uuid).await?;
+        let image = self.area.store.get::<Image>(uuid).await?;
         let ready = |image: Image| image.status() == ImageStatus::Ready;
         Ok(image.is_some_and(ready))
     }
@@ -93,7 +77,7 @@ impl KeyedHandler for Delete {
         request: Arc<DeleteImageRequest>,
     ) -> Result<Ended<Image>, Fault> {
         if !self.keeps(&request.uuid).await? {
-            return self.0.run(cx, &*request).await;
+            return destroy(&self.flow, cx, &*request).await;
         }
         cx.finish(move |tx| {
             let uuid = request.uuid.clone();
@@ -109,12 +93,11 @@ impl KeyedHandler for Delete {
     }
 }
 
-pub(super) struct Expunge(Destroying);
+pub(super) struct Expunge(Flow);
 
 impl Expunge {
-    pub(super) fn new(area: &Arc<Area>, flows: &mut Flows) -> Result<Self, FlowError> {
-        let flow = flows.of::<Self>("expunge-image", &[IMAGE])?;
-        Ok(Self(Destroying::new(area, flow)))
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        Ok(Self(flows.of::<Self>("expunge-image", &[IMAGE])?))
     }
 }
 
@@ -128,7 +111,7 @@ impl KeyedHandler for Expunge {
         cx: &OperationContext,
         request: Arc<ExpungeImageRequest>,
     ) -> Result<Ended<Image>, Fault> {
-        self.0.run(cx, &*request).await
+        destroy(&self.0, cx, &*request).await
     }
 }
 
@@ -277,6 +260,64 @@ impl Step for DeleteFile {
         let upload = self.0.uploads.turn(&image.uuid).await;
         self.0.remove_image(&storage, &image.uuid).await?;
         upload.end();
+        Ok(Outcome::none())
+    }
+}
+
+/// Removes the rows of an image. Afterwards nothing but this step's outcome says where copies are.
+pub(super) struct Forget;
+
+#[async_trait]
+impl Step for Forget {
+    fn name(&self) -> &'static str {
+        "forget-image"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[IMAGE]
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        &[COPIES]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let image: Image = cx.get()?;
+        Ok(Outcome::rows(move |tx| {
+            let uuid = image.uuid.clone();
+            Box::pin(async move {
+                let caches = tx.list("image_uuid = ?", vec![(&uuid).into()]).await?;
+                let sql = "DELETE FROM image_cache WHERE image_uuid = ?";
+                tx.execute(sql, vec![(&uuid).into()]).await?;
+                unused(tx, &uuid).await?;
+                tx.delete::<Image>(&uuid).await?;
+                Ok(Bag::of(&ImageCopies { caches }))
+            })
+        }))
+    }
+}
+
+/// Removes the copies of an image that is gone from hosts.
+pub(super) struct DeleteCopies(pub(super) Arc<Area>);
+
+#[async_trait]
+impl Step for DeleteCopies {
+    fn name(&self) -> &'static str {
+        "delete-image-copies"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[COPIES]
+    }
+
+    fn outside(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let copies: ImageCopies = cx.get()?;
+        let operation = cx.operation().uuid();
+        self.0.delete_copies(operation, &copies.caches).await?;
         Ok(Outcome::none())
     }
 }

@@ -120,9 +120,10 @@ fn extra(path: &str, known: &Known) -> Suspect {
         named => {
             let path = path.to_owned();
             let suspect = suspect.remove(Stray::File { path });
+            // An operation may be at it whose resource is gone already.
             match (named, kind) {
-                (Some(uuid), "image-file") => suspect.queued_at(Image::NOUN, uuid),
-                (Some(uuid), _) => suspect.queued_at(Volume::NOUN, uuid),
+                (Some(uuid), "image-file") => suspect.queued_at(Image::NOUN, &uuid).concerns(uuid),
+                (Some(uuid), _) => suspect.queued_at(Volume::NOUN, &uuid).concerns(uuid),
                 (None, _) => suspect,
             }
         }
@@ -292,7 +293,8 @@ mod tests {
         let path = has.files[0].path.clone();
         known.owners.insert(path.clone(), (Image::NOUN, uuid(2)));
         let expected = Suspect::extra("part-file", path, "it is half made, and nobody is at it");
-        let expected = expected.concerns("vm").of(Image::NOUN, uuid(2));
+        let expected = expected.concerns(uuid(2)).concerns("vm");
+        let expected = expected.of(Image::NOUN, uuid(2));
         let path = known.owners.keys().next().unwrap().clone();
         let expected = expected.remove(Stray::File { path });
         let expected = expected.queued_at(Image::NOUN, uuid(2));

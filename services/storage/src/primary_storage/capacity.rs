@@ -13,6 +13,7 @@ use cairn_resource::now;
 use cairn_store::{Row, Tx, Value};
 use cairn_types::{ErrorCode, HostUuid, OperationUuid, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
+use tracing::warn;
 
 use crate::Area;
 
@@ -111,7 +112,10 @@ impl Area {
             })
         });
         forgotten.await?;
-        self.delete_cached(operation, caches).await;
+        match self.hosts.find(host).await? {
+            Some((_, true)) => self.delete_cached(operation, caches).await,
+            _ => warn!(host, "a host that does not answer keeps its images"),
+        }
         Ok(())
     }
 }

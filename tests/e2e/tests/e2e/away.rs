@@ -14,6 +14,7 @@ use cairn_proto::{
         DetachL2NetworkFromClusterRequest, L2Network, L2NetworkClient, L2NetworkType,
     },
     operation::v1alpha1::GcJob,
+    storage::v1alpha1::{DeleteImageRequest, ImageClient},
 };
 use cairn_simulator::HostState;
 use cairn_testkit::wait_until;
@@ -124,6 +125,31 @@ async fn a_bridge_that_is_wanted_again_stays() {
     for host in &ready.site.hosts {
         assert!(state(&cloud, &host.uuid).bridges.contains_key("br_eth0"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_back_loses_the_copy_of_an_image_that_is_gone() {
+    let mut cloud = Cloud::start().await;
+    let ready = cloud.ready(1).await;
+    let vms = VmInstanceClient::new(cloud.mesh());
+    let uuid = cloud.create_vm(&ready, "web").await.unwrap().uuid;
+    let deleted = vms.delete_vm_instance(DeleteVmInstanceRequest { uuid });
+    result(deleted.await.unwrap()).await.unwrap();
+    let host = &ready.site.hosts[0].uuid;
+    assert_eq!(state(&cloud, host).images.len(), 1);
+    cloud.stop_agents().await;
+    cloud.host_in(host, HostStatus::Disconnected).await;
+    let images = ImageClient::new(cloud.mesh());
+    let uuid = ready.image.clone();
+    let deleted = images.delete_image(DeleteImageRequest { uuid });
+    result(deleted.await.unwrap()).await.unwrap();
+    let left = async || jobs(&cloud).await;
+    let one = |jobs: &Vec<GcJob>| jobs.len() == 1;
+    let left = wait_until("a job for the host", left, one, LIMIT).await;
+    assert_eq!(left[0].waits_for_uuid.as_ref(), Some(host));
+    cloud.start_agents().await;
+    no_jobs(&cloud).await;
+    assert!(state(&cloud, host).images.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,12 +26,6 @@ const ENDS_BEFORE: [(&str, &str); 3] = [
     ("stop-vm-instance", "stop-on-hypervisor"),
 ];
 
-/// Where a node that dies leaves copies on hosts: they go after the end, and nothing names them.
-const LEAVES_COPIES: [(&str, &str, Point); 2] = [
-    ("delete-image", "delete-file", Point::AfterOutcome),
-    ("expunge-image", "delete-file", Point::AfterOutcome),
-];
-
 /// A flow that an rpc runs.
 #[derive(Debug, Clone)]
 struct Target {
@@ -274,15 +268,10 @@ async fn check(world: &mut World, target: &Target, case: &Case, ends: &Ends) -> 
         false => ends.failed.iter().collect(),
     };
     if let Err(difference) = world.becomes(&expected).await {
-        let now = world.dump().await.relative_to(world.before());
-        let last = case.rules.last().map(|rule| &rule.at);
-        let copies = last.is_some_and(|at| LEAVES_COPIES.contains(&(&at.flow, &at.step, at.point)));
-        if !(copies && now.is_but_for_copies(expected[0])) {
-            return Err(format!(
-                "it ended as {:?}, with:\n{difference}",
-                ended.state()
-            ));
-        }
+        return Err(format!(
+            "it ended as {:?}, with:\n{difference}",
+            ended.state()
+        ));
     }
     let doubled = world.doubled(&operation);
     if !doubled.is_empty() {
