@@ -179,11 +179,11 @@ impl Flow {
         cx: &OperationContext,
     ) -> Result<&'f Self, Fault> {
         let begun = match cx.has_log() {
-            true => log::flow_of(cx.store(), cx.uuid()).await?,
+            true => log::load(cx.store(), cx.uuid()).await?,
             false => None,
         };
         let mut others = others.iter().copied();
-        let found = begun.and_then(|name| others.find(|flow| flow.name() == name));
+        let found = begun.and_then(|begun| others.find(|flow| flow.name() == begun.flow));
         Ok(found.unwrap_or(self))
     }
 

@@ -171,14 +171,6 @@ pub(crate) struct Recorded {
     pub(crate) sequence: i64,
 }
 
-/// The flow that an operation's run began with, if it has one.
-pub(crate) async fn flow_of(
-    store: &Store,
-    operation: OperationUuid,
-) -> Result<Option<String>, Fault> {
-    Ok(load(store, operation).await?.map(|recorded| recorded.flow))
-}
-
 /// The recorded run of an operation, if it has one.
 pub(crate) async fn load(
     store: &Store,

@@ -31,6 +31,9 @@ pub(crate) struct Table {
     pub(crate) references: Vec<usize>,
     /// Takes the values of its references and returns one that is going, if there is one.
     pub(crate) going: String,
+    /// Both in one: takes the values of its references once more, as its last, and returns one that
+    /// is going, or null.
+    pub(crate) insert_looking: String,
     /// Takes the uuid once more, as its last value.
     pub(crate) update: String,
     pub(crate) delete: String,
@@ -129,13 +132,15 @@ impl Table {
             .filter(|(_, field)| field.references.is_some())
             .map(|(place, _)| place)
             .collect();
+        let insert = format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks})");
         // Not `IN`: for that SQLite makes a table of the values, each time.
         let going = "SELECT resource_uuid FROM going WHERE resource_uuid = ? AND held = 0";
         let going = vec![going; references.len()].join(" UNION ALL ");
         Self {
             select: format!("SELECT {read} FROM \"{table}\""),
             get: format!("SELECT {read} FROM \"{table}\" WHERE uuid = ?"),
-            insert: format!("INSERT INTO \"{table}\" ({columns}) VALUES ({marks})"),
+            insert_looking: format!("{insert} RETURNING ({going} LIMIT 1)"),
+            insert,
             references,
             going,
             update: format!("UPDATE \"{table}\" SET {set} WHERE uuid = ?"),

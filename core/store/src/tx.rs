@@ -7,7 +7,13 @@ use cairn_proto::meta::{Catalog, Resource, ResourceType};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 
-use crate::{Row, StoreError, Value, database::Answer, postgres, sqlite, tables::Tables, wire};
+use crate::{
+    Row, StoreError, Value,
+    database::Answer,
+    postgres, sqlite,
+    tables::{Table, Tables},
+    wire,
+};
 
 /// What [`Store::write`](crate::Store::write) hands to its closure: the database as it will be
 /// when the write is committed.
@@ -194,24 +200,48 @@ impl Tx {
         let table = tables.get(noun)?;
         let values = wire::values(&table.resource, message)?;
         let uuid = uuid_of(&values);
-        if !table.references.is_empty() {
-            let references = table.references.iter();
-            let references = references.map(|place| values[*place].clone()).collect();
-            if let Some(row) = self.rows(&table.going, references).await?.first() {
-                return Err(StoreError::Going {
-                    what: format!("{noun} {uuid}"),
-                    refers_to: row.text(0)?,
-                });
-            }
-        }
-        match self.run(&table.insert, values).await {
-            Ok(_) => Ok(()),
+        let what = || format!("{noun} {uuid}");
+        match self.insert_unless_going(table, values, &uuid).await {
+            Ok(None) => Ok(()),
+            Ok(Some(refers_to)) => Err(StoreError::Going {
+                what: what(),
+                refers_to,
+            }),
             Err(StoreError::AlreadyExists { constraint, .. }) => Err(StoreError::AlreadyExists {
-                what: format!("{noun} {uuid}"),
+                what: what(),
                 constraint,
             }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Inserts a row, unless it refers to one that is going: returns that one. SQLite makes a table of
+    /// its own for what a change returns, and a server is worth a statement less.
+    async fn insert_unless_going(
+        &mut self,
+        table: &Table,
+        mut values: Vec<Value>,
+        uuid: &str,
+    ) -> Result<Option<String>, StoreError> {
+        if table.references.is_empty() {
+            return self.run(&table.insert, values).await.map(|_| None);
+        }
+        let references = table.references.iter();
+        let references: Vec<_> = references.map(|place| values[*place].clone()).collect();
+        if let Writing::Sqlite(_) = &self.writing {
+            if let Some(row) = self.rows(&table.going, references).await?.first() {
+                return row.text(0).map(Some);
+            }
+            return self.run(&table.insert, values).await.map(|_| None);
+        }
+        values.extend(references);
+        let rows = self.rows(&table.insert_looking, values).await?;
+        let going = rows.first().map(|row| row.opt_text(0)).transpose()?;
+        let going = going.flatten();
+        if going.is_some() {
+            self.run(&table.delete, vec![uuid.into()]).await?;
+        }
+        Ok(going)
     }
 
     async fn update_encoded(&mut self, noun: &str, message: &[u8]) -> Result<bool, StoreError> {

@@ -75,6 +75,9 @@ pub enum NodeError {
         #[source]
         cause: io::Error,
     },
+    /// There is no place for temporary files.
+    #[error("make a temporary directory")]
+    Temporary(#[source] io::Error),
     /// What the configuration says of the database is wrong.
     #[error("read the configuration of the database")]
     Database(#[from] WrongConfig),

@@ -1,12 +1,7 @@
 //! Checking a configuration without starting a node: what a start would refuse before it touches
 //! anything.
 
-use std::{
-    env, fs,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use cairn_agent::Agents;
 use cairn_mesh::LocalMesh;
@@ -31,11 +26,12 @@ use crate::Config;
 /// # Errors
 /// [`NodeError::Flows`] with every mistake, its file, line, flow and step; [`NodeError::Flow`].
 pub async fn check(config: &Config) -> Result<(), NodeError> {
-    let scratch = Scratch::make()?;
-    let directory = scratch.0.as_path();
-    let store = StoreConfig::new(directory);
+    // Its owner's only, and gone with the value.
+    let scratch = tempfile::Builder::new().prefix("cairn-check-").tempdir();
+    let scratch = scratch.map_err(NodeError::Temporary)?;
+    let store = StoreConfig::new(scratch.path());
     let store = Store::open(&store, Catalog::built_in(), &migrations()).await?;
-    let checked = check_over(config, directory, &store);
+    let checked = check_over(config, scratch.path(), &store);
     store.close().await;
     checked
 }
@@ -61,25 +57,4 @@ fn check_over(config: &Config, directory: &Path, store: &Store) -> Result<(), No
     let operations = Operations::builder(store.clone(), Queues::default());
     areas.register(operations, &mut flows)?;
     Ok(())
-}
-
-/// A directory that goes with this.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Self, NodeError> {
-        let path = env::temp_dir().join(format!("cairn-check-{}", Uuid::new_v4()));
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        match made {
-            Ok(()) => Ok(Self(path)),
-            Err(cause) => Err(NodeError::Directory { path, cause }),
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays of it is a temporary file.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -12,7 +12,9 @@ const APPLIANCE: &str = "flow = 'create-vm-instance'\nextends = 'create-vm-insta
     replace = 'create-on-hypervisor'\n\
     with = [{ step = 'create-on-hypervisor', name = 'create-appliance', timeout_secs = 60 }]\n\n\
     [[change]]\nreplace = 'instantiate-pre'\n\
-    with = [{ group = 'prepare', steps = ['instantiate-pre'] }]\n";
+    with = [{ group = 'prepare', steps = ['instantiate-pre'] }]\n\n\
+    [[change]]\nreplace = 'instantiate-post'\nwith = [{ step = 'instantiate-post', run_if = { \
+    message = 'cairn.compute.v1alpha1.VmInstance', field = 'name', is = 'router' } }]\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operators_flow_makes_virtual_machines() {
@@ -22,32 +24,34 @@ async fn an_operators_flow_makes_virtual_machines() {
     cloud.flows = Some(directory.path().to_owned());
     cloud.start_node().await;
     let ready = cloud.ready(1).await;
-    cloud.create_vm(&ready, "router").await.unwrap();
-    cloud.assert_books(&ready, 1).await;
+    for name in ["router", "web"] {
+        let vm = cloud.create_vm(&ready, name).await.unwrap();
+        let steps = steps_of(&cloud, &vm.uuid).await;
+        let mut expected = vec![
+            (0, "prepare".to_owned()),
+            (1, "instantiate-pre".to_owned()),
+            (0, "create-appliance".to_owned()),
+        ];
+        if name == "router" {
+            expected.push((0, "instantiate-post".to_owned()));
+        }
+        assert!(steps.ends_with(&expected), "{name}: {steps:?}");
+    }
+    cloud.assert_books(&ready, 2).await;
+}
 
+/// The steps of the creation of a virtual machine, and how deep each is.
+async fn steps_of(cloud: &Cloud, vm: &str) -> Vec<(u32, String)> {
     let operations = OperationClient::new(cloud.mesh());
     let found = operations
         .query_operation(QueryOperationRequest::default())
         .await;
-    let found = found.unwrap().operations;
-    let creation = found
-        .iter()
-        .find(|it| it.name == "CreateVmInstance")
-        .unwrap();
-    let request = GetOperationRequest {
-        uuid: creation.uuid.clone(),
-    };
-    let steps = operations.get_operation(request).await.unwrap().steps;
-    let steps: Vec<_> = steps
-        .iter()
-        .map(|step| (step.depth, step.name.as_str()))
-        .collect();
-    let expected = [
-        (0, "prepare"),
-        (1, "instantiate-pre"),
-        (0, "create-appliance"),
-    ];
-    assert!(steps.windows(3).any(|three| three == expected), "{steps:?}");
+    let mut found = found.unwrap().operations.into_iter();
+    let creation = found.find(|it| it.name == "CreateVmInstance" && it.resource_uuid == vm);
+    let uuid = creation.unwrap().uuid;
+    let shown = operations.get_operation(GetOperationRequest { uuid }).await;
+    let steps = shown.unwrap().steps.into_iter();
+    steps.map(|step| (step.depth, step.name)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
