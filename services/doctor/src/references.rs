@@ -24,7 +24,9 @@ impl Inspect for References {
 
     async fn books(&self) -> Result<Vec<Suspect>, Fault> {
         let mut suspects = Vec::new();
-        for resource in self.0.resources() {
+        let mut resources: Vec<_> = self.0.resources().collect();
+        resources.sort_by(|one, other| one.name.cmp(&other.name));
+        for resource in resources {
             for field in &resource.fields {
                 suspects.extend(self.dangling(resource, field).await?);
             }
@@ -46,7 +48,8 @@ impl References {
         let (from, to, column) = (&resource.table, &target.table, &field.name);
         let sql = format!(
             "SELECT a.uuid, a.{column} FROM {from} a LEFT JOIN {to} b ON b.uuid = a.{column} \
-             WHERE a.{column} IS NOT NULL AND a.{column} <> '' AND b.uuid IS NULL"
+             WHERE a.{column} IS NOT NULL AND a.{column} <> '' AND b.uuid IS NULL \
+             ORDER BY a.uuid"
         );
         let mut suspects = Vec::new();
         for row in self.0.rows(&sql, Vec::new()).await? {
