@@ -140,12 +140,12 @@ async fn idle_bytes_per_key(work: &Work) -> f64 {
         .map(|(operation, key)| queues.enter(entry(operation, key)).unwrap())
         .collect();
     drop(tickets);
-    let mut left = f64::MAX;
+    let (mut left, mut pauses) = (f64::MAX, tokio::time::interval(PAUSE));
     for _ in 0..GIVEN_BACK_IN {
+        pauses.tick().await;
         for (operation, key) in work.tasks(SOME_KEYS) {
             drop(queues.enter(entry(operation, key)).unwrap());
         }
-        tokio::time::sleep(PAUSE).await;
         left = left.min(resident() - before);
     }
     left.max(0.0) / work.keys.len() as f64
