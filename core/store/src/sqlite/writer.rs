@@ -1,7 +1,7 @@
 //! The thread that writes: all writes that wait become one transaction and one commit.
 //!
-//! A commit costs an fsync, whatever is in it. Under load the writes of many callers share one;
-//! a write that comes alone does not wait for others.
+//! A commit costs an fsync, whatever is in it. Under load the writes of many callers share one, and
+//! it is waited a moment for more of them; a write that comes alone does not wait for others.
 //!
 //! The thread runs the closures itself. What a closure may await, its transaction, is always ready,
 //! so a write is handed over once and answered once, however many statements it has.
@@ -14,6 +14,8 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -28,6 +30,11 @@ use crate::{
 
 /// The most writes in one transaction.
 const BATCH: usize = 256;
+
+/// After a transaction of so many writes others are on their way, and it is waited so long for them:
+/// a commit costs the same for few as for many, and who is answered together goes on together.
+const CROWD: usize = 16;
+const GATHER: Duration = Duration::from_millis(2);
 
 /// After a transaction that had to be run again, so many keep from the start what undoes each write.
 const CAREFUL: u32 = 16;
@@ -49,7 +56,14 @@ pub(super) enum Undo {
 pub(crate) fn run(mut tx: Tx, mut waiting: mpsc::Receiver<Request>) {
     let (mut requests, mut batch) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     let mut pace = Pace::default();
-    while waiting.blocking_recv_many(&mut requests, BATCH) > 0 {
+    loop {
+        if pace.writes >= CROWD {
+            gather();
+        }
+        pace.writes = waiting.blocking_recv_many(&mut requests, BATCH);
+        if pace.writes == 0 {
+            return;
+        }
         for request in requests.drain(..) {
             match request {
                 Request::Write(job) => batch.push(job),
@@ -63,9 +77,17 @@ pub(crate) fn run(mut tx: Tx, mut waiting: mpsc::Receiver<Request>) {
     }
 }
 
+/// Has those that are on their way be there. Nothing else has to run on this thread.
+#[expect(clippy::disallowed_methods, reason = "the thread is the writer's own")]
+fn gather() {
+    thread::sleep(GATHER);
+}
+
 /// What was learned of the transactions so far.
 #[derive(Debug, Default)]
 struct Pace {
+    /// How many writes the last one took.
+    writes: usize,
     /// So many more undo each write by itself.
     careful: u32,
     /// How many there were.
