@@ -6,12 +6,14 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use futures::{FutureExt as _, future::FusedFuture as _};
 use reqwest::{
     StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
 
 use crate::{
@@ -159,23 +161,31 @@ impl Agents {
                 None => std::future::pending().await,
             }
         };
-        tokio::pin!(passed);
-        let mut taken = false;
+        let enough = CancellationToken::new();
+        let posting = self.post_until_taken(message, deadline, &enough).fuse();
+        tokio::pin!(passed, posting);
         loop {
             tokio::select! {
                 // An outcome counts even if the answer to the command was lost.
                 biased;
                 arrived = &mut place.outcome => {
-                    return arrived.map_err(|_| AgentError::CalledAgain {
+                    let arrived = arrived.map_err(|_| AgentError::CalledAgain {
                         host: message.host,
                         task: head.task,
-                    });
+                    })?;
+                    // It may be that of an earlier time, and the command still on its way. The agent
+                    // must not forget the task before it has come: it would be a new one.
+                    enough.cancel();
+                    if !posting.is_terminated() {
+                        // Whatever becomes of it.
+                        let _ = posting.as_mut().await;
+                    }
+                    return Ok(arrived);
                 }
-                posted = self.post_until_taken(message, deadline), if !taken => {
-                    posted?;
-                    taken = true;
+                posted = &mut posting, if !posting.is_terminated() => posted?,
+                () = place.send_again.notified(), if posting.is_terminated() => {
+                    posting.set(self.post_until_taken(message, deadline, &enough).fuse());
                 }
-                () = place.send_again.notified(), if taken => taken = false,
                 () = &mut passed => {
                     return Err(AgentError::Deadline {
                         host: message.host,
@@ -187,11 +197,13 @@ impl Agents {
         }
     }
 
-    /// Posts until the agent says that it has the command. It may get it several times.
+    /// Posts until the agent says that it has the command, or it is enough. It may get it several
+    /// times.
     async fn post_until_taken(
         &self,
         message: &Message,
         deadline: Option<Instant>,
+        enough: &CancellationToken,
     ) -> Result<(), AgentError> {
         let options = &self.inner.options;
         let give_up_at = Instant::now() + options.unreachable_after;
@@ -211,7 +223,9 @@ impl Agents {
                     cause,
                 });
             }
-            sleep(pause).await;
+            if enough.run_until_cancelled(sleep(pause)).await.is_none() {
+                return Ok(());
+            }
             pause = (pause * 2).min(options.longest_pause);
         }
     }
