@@ -194,7 +194,8 @@ impl Step for CheckUnused {
     }
 }
 
-/// Of every host that can be reached. The others keep it for now: nothing is plugged into it.
+/// Of every host that can be reached. Those that cannot are told to [`LeaveToJobs`]: nothing is
+/// plugged into what they keep until then.
 struct RemoveBridges(Arc<Area>);
 
 #[async_trait]

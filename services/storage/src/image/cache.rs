@@ -113,8 +113,8 @@ impl Area {
         }
     }
 
-    /// Deletes the files of caches whose rows are gone. A host that is away keeps them for now: their
-    /// fix is begun, and waits for the host as a job.
+    /// Deletes the files of caches whose rows are gone: at once on a host that can be reached, and by
+    /// a job, which waits for it, on one that is away.
     pub(crate) async fn delete_copies(
         &self,
         operation: OperationUuid,

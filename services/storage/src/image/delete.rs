@@ -1,5 +1,6 @@
 //! Deleting: the file on the backup storage, then the rows, then the copies on hosts; one that is away
-//! loses its copy when it is back, by a job of its own. By the deletion policy an image may only be set aside, until it is recovered or expunged.
+//! loses its copy when it is back, by a job of its own. By the deletion policy an image may only be
+//! set aside, until it is recovered or expunged.
 
 use std::sync::Arc;
 

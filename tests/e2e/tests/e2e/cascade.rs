@@ -369,6 +369,18 @@ async fn a_cancel_lets_end_what_has_begun_and_begins_no_more() {
     try_cluster(&cloud, &ready.site.zone).await.unwrap();
 }
 
+/// A cloud of one host and two virtual machines, whose node is a process that stops at a place.
+pub(crate) async fn held_cloud(place: &str) -> (Cloud, HeldNode, Ready) {
+    let mut cloud = Cloud::prepare().await;
+    let node = HeldNode::start(NODE, &cloud.config_file(), Some(place)).await;
+    cloud.keep_ports(node.public, node.callback);
+    let ready = cloud.ready(1).await;
+    for name in ["vm-0", "vm-1"] {
+        cloud.create_vm(&ready, name).await.unwrap();
+    }
+    (cloud, node, ready)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cascade_survives_kill_wherever_it_is() {
     for place in [
@@ -379,13 +391,7 @@ async fn a_cascade_survives_kill_wherever_it_is() {
         "AfterEffect cascade host run",
         "AfterEffect cascade zone run",
     ] {
-        let mut cloud = Cloud::prepare().await;
-        let mut node = HeldNode::start(NODE, &cloud.config_file(), Some(place)).await;
-        cloud.keep_ports(node.public, node.callback);
-        let ready = cloud.ready(1).await;
-        for name in ["vm-0", "vm-1"] {
-            cloud.create_vm(&ready, name).await.unwrap();
-        }
+        let (cloud, mut node, ready) = held_cloud(place).await;
         let zone = plan(&cloud, "zone", &ready.site.zone).await.unwrap();
         tokio::select! {
             held = node.held() => assert_eq!(held.held, place),

@@ -19,6 +19,8 @@ use cairn_proto::{
 use cairn_testkit::{Database, on_both_databases, wait_for, wait_until};
 use cairn_types::ErrorCode;
 
+use crate::cascade::held_cloud;
+
 const LIMIT: Duration = Duration::from_secs(30);
 const AGENT: &str = env!("CARGO_BIN_EXE_held-agent");
 const NODE: &str = env!("CARGO_BIN_EXE_held-node");
@@ -170,13 +172,7 @@ async fn a_kill_in_the_middle_leaves_nothing_that_waits_for_ever() {
         "AfterEffect cascade host run",
         "AfterEffect cascade vm-instance run",
     ] {
-        let mut cloud = Cloud::prepare().await;
-        let mut node = HeldNode::start(NODE, &cloud.config_file(), Some(place)).await;
-        cloud.keep_ports(node.public, node.callback);
-        let ready = cloud.ready(1).await;
-        for name in ["vm-0", "vm-1"] {
-            cloud.create_vm(&ready, name).await.unwrap();
-        }
+        let (mut cloud, mut node, ready) = held_cloud(place).await;
         cloud.stop_agents().await;
         let host = &ready.site.hosts[0].uuid;
         cloud.host_in(host, HostStatus::Disconnected).await;

@@ -279,23 +279,26 @@ async fn what_a_host_has_lost_is_found() {
     .await;
 }
 
+/// Books that may be wrong: table, column, and the kind and the owner of what is found then.
+pub(crate) const BOOKS: [(&str, &str, &str, &str); 4] = [
+    ("host", "available_memory_bytes", "host-capacity", "host"),
+    ("host", "available_cpu_count", "host-capacity", "host"),
+    (
+        "primary_storage_capacity",
+        "available_bytes",
+        "storage-capacity",
+        "primary-storage-capacity",
+    ),
+    ("free_address", "first_number", "address", "ip-range"),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn books_that_are_wrong_are_found() {
     let bed = Bed::new().await;
     let set = |table: &str, column: &str, by: &str| {
         format!("UPDATE {table} SET {column} = {column} {by}")
     };
-    for (table, column, kind, owner) in [
-        ("host", "available_memory_bytes", "host-capacity", "host"),
-        ("host", "available_cpu_count", "host-capacity", "host"),
-        (
-            "primary_storage_capacity",
-            "available_bytes",
-            "storage-capacity",
-            "primary-storage-capacity",
-        ),
-        ("free_address", "first_number", "address", "ip-range"),
-    ] {
+    for (table, column, kind, owner) in BOOKS {
         for (one, other) in [("- 1", "+ 1"), ("+ 1", "- 1")] {
             let change = (&*set(table, column, one), &*set(table, column, other));
             bed.rows_find(change, &[(kind, Differs, owner)]).await;

@@ -26,7 +26,7 @@ use cairn_types::{ErrorCode, Uuid};
 
 use crate::{
     cli::cairn,
-    doctor::{Bed, Expected},
+    doctor::{BOOKS, Bed, Expected},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -229,17 +229,7 @@ async fn books_are_made_to_agree_on_postgres() {
 
 async fn books_are_made_to_agree(database: Database) {
     let bed = Bed::on(database).await;
-    for (table, column, kind, owner) in [
-        ("host", "available_memory_bytes", "host-capacity", "host"),
-        ("host", "available_cpu_count", "host-capacity", "host"),
-        (
-            "primary_storage_capacity",
-            "available_bytes",
-            "storage-capacity",
-            "primary-storage-capacity",
-        ),
-        ("free_address", "first_number", "address", "ip-range"),
-    ] {
+    for (table, column, kind, owner) in BOOKS {
         for by in ["- 1", "+ 1"] {
             let change = format!("UPDATE {table} SET {column} = {column} {by}");
             bed.execute(&change).await;
