@@ -27,7 +27,7 @@ pub(crate) struct Node {
 }
 
 /// Why something becomes of a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Edge {
     /// The one because of which; it is done after.
     pub(crate) parent: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Blocker {
 pub struct Found {
     pub(crate) operation: Operation,
     pub(crate) nodes: Vec<Node>,
-    /// Each once.
+    /// Each once, in order.
     pub(crate) edges: Vec<Edge>,
     pub(crate) blockers: Vec<Blocker>,
 }
@@ -166,12 +166,9 @@ impl Finder<'_> {
                 self.dependents(&noun, &nodes).await?;
             }
         }
-        let mut seen = HashSet::with_capacity(self.edges.len());
-        self.edges
-            .retain(|edge| edge.parent != edge.child && seen.insert(*edge));
         let mut parts = vec![false; self.nodes.len()];
-        for edge in self.edges.iter().filter(|e| e.on_delete == OnDelete::Part) {
-            parts[edge.child] = true;
+        for edge in &self.edges {
+            parts[edge.child] |= edge.on_delete == OnDelete::Part && edge.parent != edge.child;
         }
         for (place, node) in self.nodes.iter_mut().enumerate() {
             node.action = match (self.wishes[place], self.operation) {
@@ -187,19 +184,18 @@ impl Finder<'_> {
         for kept in mem::take(&mut self.kept) {
             match self.place(&kept.resource.name, &kept.uuid) {
                 // It goes for another reason: all that is left of the reference is an order.
-                Some(child) if goes(self.nodes[child].action) => {
-                    let edge = Edge {
-                        parent: kept.refers_to,
-                        child,
-                        on_delete: OnDelete::Refuse,
-                    };
-                    if edge.parent != child && seen.insert(edge) {
-                        self.edges.push(edge);
-                    }
-                }
+                Some(child) if goes(self.nodes[child].action) => self.edges.push(Edge {
+                    parent: kept.refers_to,
+                    child,
+                    on_delete: OnDelete::Refuse,
+                }),
                 _ => blockers.push(kept),
             }
         }
+        // By numbers, which is fast: most resources are found by several references.
+        self.edges.retain(|edge| edge.parent != edge.child);
+        self.edges.sort_unstable();
+        self.edges.dedup();
         let found = Found {
             operation: self.operation.clone(),
             nodes: self.nodes,

@@ -101,28 +101,28 @@ async fn rows<'r>(
 ) -> Result<Vec<Read<'r>>, StoreError> {
     let rows = tx.rows(sql, values).await?;
     let stopping = tx.catalog().stopping(resource);
-    let read = |row: &Row| {
+    let read = |mut row: Row| {
         let (mut wholes, mut column) = (Vec::new(), 3);
         for field in part_of(resource) {
-            wholes.extend(row.opt_text(column)?.map(|whole| (field, whole)));
+            wholes.extend(row.take_text(column)?.map(|whole| (field, whole)));
             column += 1;
         }
         let is_stopped = match stopping {
             None => false,
             Some(stopping) => {
-                let state = row.opt_text(column)?;
+                let state = row.take_text(column)?;
                 state.is_some_and(|state| stopping.stopped.contains(&state))
             }
         };
         Ok(Read {
-            uuid: row.text(0)?,
-            name: row.text(1)?,
-            named: row.opt_text(2)?,
+            uuid: row.take_text(0)?.unwrap_or_default(),
+            name: row.take_text(1)?.unwrap_or_default(),
+            named: row.take_text(2)?,
             wholes,
             is_stopped,
         })
     };
-    let read: Result<Vec<_>, StoreError> = rows.iter().map(read).collect();
+    let read: Result<Vec<_>, StoreError> = rows.into_iter().map(read).collect();
     let mut read = read?;
     read.sort_unstable_by(|one: &Read<'_>, other| one.uuid.cmp(&other.uuid));
     Ok(read)

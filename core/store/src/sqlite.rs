@@ -42,6 +42,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8192";
 
+/// For one whose reads may be many, and of the same moment: what it read is kept until another one
+/// writes.
+const LONG_READER: &str = "PRAGMA cache_size = -16384";
+
 /// A connection; there is one that writes.
 #[derive(Debug)]
 pub(crate) struct Connection(rusqlite::Connection);
@@ -58,8 +62,12 @@ impl Connection {
         Self::with(file, flags, WRITER)
     }
 
-    pub(crate) fn open_reader(file: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open_brief_reader(file: &Path) -> Result<Self, StoreError> {
         Self::with(file, OpenFlags::SQLITE_OPEN_READ_ONLY, "")
+    }
+
+    pub(crate) fn open_long_reader(file: &Path) -> Result<Self, StoreError> {
+        Self::with(file, OpenFlags::SQLITE_OPEN_READ_ONLY, LONG_READER)
     }
 
     fn with(file: &Path, flags: OpenFlags, settings: &str) -> Result<Self, StoreError> {

@@ -110,6 +110,22 @@ impl Row {
         bytes, opt_bytes, Bytes => Bytes, "bytes";
     }
 
+    /// Takes a text or null out of the row, which has null there afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Column`] if the column is something else.
+    pub fn take_text(&mut self, column: usize) -> Result<Option<String>, StoreError> {
+        match self.0.get_mut(column) {
+            Some(Value::Null) => Ok(None),
+            Some(Value::Text(text)) => {
+                let text = std::mem::take(text);
+                self.0[column] = Value::Null;
+                Ok(Some(text))
+            }
+            other => Err(mismatch(column, "text", other.as_deref())),
+        }
+    }
+
     pub(crate) fn text_ref(&self, column: usize) -> Result<&str, StoreError> {
         match self.0.get(column) {
             Some(Value::Text(text)) => Ok(text),

@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMes
 use super::{Catalog, ResourceType, option};
 
 /// What becomes of a resource when a cascade deletes the one that it refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OnDelete {
     /// The cascade is refused, unless the resource goes for another reason.
     Refuse,

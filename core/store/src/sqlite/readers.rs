@@ -45,7 +45,7 @@ impl Readers {
     pub(crate) fn open(file: PathBuf, most: u32) -> Result<Self, StoreError> {
         let brief = Pool::new(most);
         for _ in 0..brief.most {
-            let connection = Connection::open_reader(&file)?;
+            let connection = Connection::open_brief_reader(&file)?;
             connection.wait_for_locks(false);
             brief.idle().push(connection);
         }
@@ -168,10 +168,10 @@ impl Pool {
         answer.map(|answer| answer.rows).map_err(|f| f.error)
     }
 
-    /// A connection that is not in use.
+    /// A connection for reads that may take long, which is not in use.
     fn take(&self, file: &Path) -> Result<Connection, StoreError> {
         let idle = self.idle().pop();
-        idle.map_or_else(|| Connection::open_reader(file), Ok)
+        idle.map_or_else(|| Connection::open_long_reader(file), Ok)
     }
 
     async fn close(&self) {
