@@ -27,6 +27,8 @@ use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 pub(crate) struct Registry {
     pub(crate) fingerprints: Mutex<HashMap<HostUuid, String>>,
     pub(crate) ended: Mutex<HashSet<OperationUuid>>,
+    /// How many callbacks of a known host came.
+    pub(crate) callbacks: watch::Sender<usize>,
     pub(crate) hellos: watch::Sender<Vec<Hello>>,
     pub(crate) changed: watch::Sender<Vec<HostUuid>>,
 }
@@ -34,11 +36,15 @@ pub(crate) struct Registry {
 #[async_trait]
 impl HostRegistry for Registry {
     async fn admits(&self, host: HostUuid, fingerprint: &str) -> bool {
-        self.fingerprints
+        let admitted = self
+            .fingerprints
             .lock()
             .unwrap()
             .get(&host)
-            .is_some_and(|known| known == fingerprint)
+            .is_some_and(|known| known == fingerprint);
+        self.callbacks
+            .send_modify(|count| *count += usize::from(admitted));
+        admitted
     }
 
     async fn operation_ended(&self, operation: OperationUuid) -> bool {

@@ -252,26 +252,3 @@ async fn an_outcome_that_nobody_wants_is_forgotten_once_its_operation_has_ended(
     // Forgotten: the same task runs anew, or gets the report that was under way.
     assert!(cloud.done(host, first, Connect {}).await.is_ok());
 }
-
-/// As after a crash between an effect and its commit: the agent reports the outcome on its own, and
-/// the command comes again, whichever is first.
-#[tokio::test]
-async fn a_task_that_is_called_again_while_its_outcome_is_reported_runs_once() {
-    let cloud = Cloud::new().await;
-    let process = cloud.start().await;
-    let host = cloud.add_host(&process).await;
-    for round in 0..60 {
-        let head = head();
-        let lost = cloud.call(host, head, Connect {}).await.unwrap();
-        drop(lost.ack);
-        // Some time passes, until about when the agent reports again.
-        for _ in 0..round % 4 {
-            cloud.done(host, self::head(), Connect {}).await.unwrap();
-        }
-        let again = cloud.call(host, head, Connect {}).await.unwrap();
-        again.ack.committed();
-        // What came late came before this one.
-        cloud.done(host, self::head(), Connect {}).await.unwrap();
-        assert_eq!(process.runs_of(head.task).len(), 1);
-    }
-}

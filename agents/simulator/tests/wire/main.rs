@@ -4,6 +4,8 @@
 
 mod cloud;
 mod delivery;
+mod late;
+mod network;
 mod process;
 mod restart;
 mod trust;
