@@ -29,6 +29,8 @@ pub(crate) use api::ImageApi;
 pub(crate) use upload::Uploads;
 
 const IMAGE: &str = "cairn.storage.v1alpha1.Image";
+/// What a step provides that has forgotten copies: `delete-image-copies` removes them.
+pub(crate) const COPIES: &str = "cairn.storage.internal.v1alpha1.ImageCopies";
 /// The smallest disk.
 const SIZE_MIN: u64 = 1 << 20;
 /// The largest disk.

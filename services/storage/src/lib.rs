@@ -14,6 +14,7 @@ mod inspection;
 mod internal;
 mod path;
 mod primary_storage;
+mod turns;
 mod volume;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     image::{ImageApi, Uploads},
     internal::Internal,
+    turns::Turns,
 };
 
 /// The tables of this service.
@@ -64,6 +66,12 @@ pub const MIGRATIONS: &[Migration] = &[
         number: 3,
         name: "used before",
         sql: include_str!("../migrations/0003_used_before.sql"),
+    },
+    Migration {
+        service: "storage",
+        number: 4,
+        name: "copies that go with a volume",
+        sql: include_str!("../migrations/0004_volume_copy.sql"),
     },
 ];
 
@@ -107,6 +115,8 @@ pub(crate) struct Area {
     images: ImageClient,
     doctor: DoctorClient,
     uploads: Uploads,
+    /// The turns of the copies of images on hosts.
+    copies: Turns<()>,
 }
 
 impl Storage {
@@ -137,12 +147,14 @@ impl Storage {
             private,
             watch,
             uploads: Uploads::default(),
+            copies: Turns::default(),
         }))
     }
 
     /// Adds the steps of this area, and its flows.
     pub fn steps(&self, registry: &mut Registry) {
         image::steps(registry, &self.0);
+        primary_storage::steps(registry, &self.0);
     }
 
     /// Adds the handlers of this area's operations, with their flows.
@@ -150,7 +162,7 @@ impl Storage {
     /// # Errors
     /// If a flow does not fit its handler.
     pub fn register(&self, operations: Builder, flows: &mut Flows) -> Result<Builder, FlowError> {
-        let operations = primary_storage::register(operations, &self.0);
+        let operations = primary_storage::register(operations, &self.0, flows)?;
         let operations = backup_storage::register(operations, &self.0);
         let operations = image::register(operations, &self.0, flows)?;
         Ok(volume::register(operations))

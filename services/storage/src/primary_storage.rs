@@ -7,6 +7,7 @@ mod detach;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cairn_flow::{FlowError, Flows, Registry};
 use cairn_operation::Builder;
 use cairn_proto::{
     compute::v1alpha1::ResourceState,
@@ -22,13 +23,28 @@ use cairn_store::Tx;
 
 use crate::{Area, path::path_problem};
 
-pub(crate) fn register(operations: Builder, area: &Arc<Area>) -> Builder {
-    operations
+/// The steps, and the flow of them.
+pub(crate) fn steps(registry: &mut Registry, area: &Arc<Area>) {
+    registry
+        .step(detach::CheckUnused(Arc::clone(area)))
+        .step(detach::Forget)
+        .flow(
+            "detach-primary-storage-from-cluster.toml",
+            include_str!("../flows/detach-primary-storage-from-cluster.toml"),
+        );
+}
+
+pub(crate) fn register(
+    operations: Builder,
+    area: &Arc<Area>,
+    flows: &mut Flows,
+) -> Result<Builder, FlowError> {
+    Ok(operations
         .register(Creating::<CreatePrimaryStorageRequest, _>::with(New))
         .register(Updating::<UpdatePrimaryStorageRequest>::plain())
         .register(Deleting::<DeletePrimaryStorageRequest>::plain())
         .register(attach::Attach(Arc::clone(area)))
-        .register(detach::Detach(Arc::clone(area)))
+        .register(detach::Detach::new(flows)?))
 }
 
 struct New;

@@ -21,6 +21,7 @@ impl Area {
         loop {
             rounds.tick().await;
             self.uploads.tidy();
+            self.copies.tidy(|()| false);
             if let Err(fault) = self.round().await {
                 warn!(error = fault.message, "look at the backup storages");
             }

@@ -1,4 +1,7 @@
 //! Cached images: a file on each host that made a volume from the image.
+//!
+//! A copy has a turn: while it is brought or removed, nobody else does either. So who removes one sees
+//! whether it is wanted again, and who needs one finds it whole.
 
 use std::time::Duration;
 
@@ -15,7 +18,6 @@ use cairn_resource::now;
 use cairn_store::{Store, StoreError, Tx, Value};
 use cairn_types::{ErrorCode, OperationUuid, TaskUuid, Uuid};
 use futures::{StreamExt as _, stream};
-use tracing::warn;
 
 use crate::{Area, volume};
 
@@ -28,8 +30,7 @@ impl Area {
     ///
     /// `from` is the backup storage that was selected; empty if none was.
     ///
-    /// Many may want the same image on the same host at once: there each has a task of its own,
-    /// one runs at a time, and those after the first find the file.
+    /// Many may want the same image on the same host at once: those after the first find it there.
     pub(crate) async fn cache_image(
         &self,
         volume: &Volume,
@@ -58,6 +59,10 @@ impl Area {
         let from = self.backup_storage(from).await?;
 
         let path = format!("{}/images/{}.qcow2", storage.path, image.uuid);
+        let _turn = self.copies.turn(&copy(&host.to_string(), &path)).await;
+        if let Some(cache) = of_volume(&self.store, volume).await? {
+            return Ok(cache.install_path);
+        }
         let resource = stored_uuid(&image.uuid)?;
         let command = agent::CacheImage {
             image: resource,
@@ -105,23 +110,19 @@ impl Area {
         Ok(agent::Secret::new(secret))
     }
 
-    /// Deletes the files of caches whose rows are gone, as [`Area::delete_copies`] does; what fails
-    /// is left to the doctor: it takes room, and nothing else depends on it.
-    pub(crate) async fn delete_cached(&self, operation: OperationUuid, caches: Vec<ImageCache>) {
-        if let Err(fault) = self.delete_copies(operation, &caches).await {
-            warn!(error = fault.message, "delete cached images");
-        }
-    }
-
     /// Deletes the files of caches whose rows are gone: at once on a host that can be reached, and by
-    /// a job, which waits for it, on one that is away.
+    /// a job, which waits for it, on one that is away. What is somebody's again stays. It may be
+    /// repeated, and by whom it is, keeps the caches until then.
+    ///
+    /// # Errors
+    /// If a host fails to delete one.
     pub(crate) async fn delete_copies(
         &self,
         operation: OperationUuid,
         caches: &[ImageCache],
     ) -> Result<(), Fault> {
         let deletions = caches.iter().map(|cache| async move {
-            match self.delete_file(operation, cache).await {
+            match self.delete_copy(operation, cache).await {
                 Err(fault) if fault.code == ErrorCode::AgentUnreachable => {
                     self.leave_copy(operation, cache).await
                 }
@@ -148,7 +149,28 @@ impl Area {
         begin_fix(&self.doctor, task, request).await
     }
 
-    async fn delete_file(&self, operation: OperationUuid, cache: &ImageCache) -> Result<(), Fault> {
+    /// Deletes the file of a cache whose row is gone, unless it has a row again.
+    async fn delete_copy(&self, operation: OperationUuid, cache: &ImageCache) -> Result<(), Fault> {
+        let host = cache.host_uuid.as_deref().unwrap_or_default();
+        let _turn = self.copies.turn(&copy(host, &cache.install_path)).await;
+        let there = "host_uuid = ? AND install_path = ?";
+        let values = vec![host.into(), (&cache.install_path).into()];
+        let wanted: Vec<ImageCache> = self.store.list(there, values).await?;
+        match wanted.is_empty() {
+            true => self.delete_file(operation, cache).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Deletes the file of a cache. On a host that is gone there is nothing to be deleted.
+    ///
+    /// # Errors
+    /// `AgentUnreachable` if the host is away; what it says if it fails.
+    pub(crate) async fn delete_file(
+        &self,
+        operation: OperationUuid,
+        cache: &ImageCache,
+    ) -> Result<(), Fault> {
         let uuid = cache.host_uuid.as_deref().unwrap_or_default();
         let host = match self.hosts.find(uuid).await? {
             None => return Ok(()),
@@ -175,6 +197,11 @@ impl Area {
         ack.committed();
         Ok(())
     }
+}
+
+/// What tells a copy from every other.
+fn copy(host: &str, path: &str) -> String {
+    format!("{host}:{path}")
 }
 
 /// The cache that a volume is cloned from, if it is there.

@@ -23,11 +23,10 @@ use cairn_store::Tx;
 use cairn_types::ErrorCode;
 use prost::Name;
 
-use super::{IMAGE, enter, load, must_be};
+use super::{COPIES, IMAGE, enter, load, must_be};
 use crate::Area;
 
 const DELETE: &[&str] = &["cairn.storage.v1alpha1.DeleteImageRequest"];
-const COPIES: &str = "cairn.storage.internal.v1alpha1.ImageCopies";
 const EXPUNGE: &[&str] = &["cairn.storage.v1alpha1.ExpungeImageRequest"];
 
 /// Runs the flow after which there is nothing of it.
@@ -297,7 +296,7 @@ impl Step for Forget {
     }
 }
 
-/// Removes the copies of an image that is gone from hosts.
+/// Removes copies of images from hosts, in any flow that has forgotten them in a step before.
 pub(super) struct DeleteCopies(pub(super) Arc<Area>);
 
 #[async_trait]

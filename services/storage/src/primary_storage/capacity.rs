@@ -7,7 +7,9 @@ use cairn_agent_protocol::{PoolFacts, PoolSpace};
 use cairn_proto::{
     fault::Fault,
     meta::Resource,
-    storage::v1alpha1::{PrimaryStorage, PrimaryStorageAttachment, PrimaryStorageCapacity, Volume},
+    storage::v1alpha1::{
+        ImageCache, PrimaryStorage, PrimaryStorageAttachment, PrimaryStorageCapacity, Volume,
+    },
 };
 use cairn_resource::now;
 use cairn_store::{Row, Tx, Value};
@@ -87,15 +89,24 @@ impl Area {
 }
 
 impl Area {
-    /// Forgets what storages have on a host, which is being deleted and has no volumes, and removes
-    /// the images that are cached there.
+    /// Removes the images that are cached on a host, which is being deleted and has no volumes, and
+    /// forgets what storages have there. It may be repeated.
+    ///
+    /// Here the files go first: nothing is placed on the host any more, and what a failure keeps of it
+    /// is still in the tables. No job waits for one that is away: it is none of the cloud's in a
+    /// moment, and what it keeps is found by the doctor if it is ever added again.
+    ///
+    /// # Errors
+    /// If the host answers, and fails.
     pub(crate) async fn release_host(
         &self,
         operation: OperationUuid,
         host: &str,
     ) -> Result<(), Fault> {
-        let of_host = "host_uuid = ?";
-        let caches = self.store.list(of_host, vec![host.into()]).await?;
+        match self.hosts.find(host).await? {
+            Some((_, true)) => self.clear_host(operation, host).await?,
+            _ => warn!(host, "a host that does not answer keeps its images"),
+        }
         let uuid = host.to_owned();
         let forgotten = self.store.write(move |tx| {
             let uuid = uuid.clone();
@@ -105,18 +116,31 @@ impl Area {
                     "primary_storage_capacity",
                     "primary_storage_host",
                 ] {
-                    let sql = format!("DELETE FROM {table} WHERE {of_host}");
+                    let sql = format!("DELETE FROM {table} WHERE host_uuid = ?");
                     tx.execute(&sql, vec![(&uuid).into()]).await?;
                 }
                 Ok::<_, Fault>(())
             })
         });
-        forgotten.await?;
-        match self.hosts.find(host).await? {
-            Some((_, true)) => self.delete_cached(operation, caches).await,
-            _ => warn!(host, "a host that does not answer keeps its images"),
-        }
-        Ok(())
+        forgotten.await
+    }
+
+    /// Removes the images that are cached on a host, each with its row after it.
+    async fn clear_host(&self, operation: OperationUuid, host: &str) -> Result<(), Fault> {
+        let caches = self.store.list("host_uuid = ?", vec![host.into()]).await?;
+        let removals = caches.into_iter().map(|cache: ImageCache| async move {
+            self.delete_file(operation, &cache).await?;
+            let removed = self.store.write(move |tx| {
+                let uuid = cache.uuid.clone();
+                Box::pin(async move { tx.delete::<ImageCache>(&uuid).await })
+            });
+            removed.await?;
+            Ok(())
+        });
+        let removals: Vec<_> = removals.collect();
+        let ended = stream::iter(removals).buffer_unordered(AT_ONCE);
+        let ended: Vec<Result<(), Fault>> = ended.collect().await;
+        ended.into_iter().collect()
     }
 }
 

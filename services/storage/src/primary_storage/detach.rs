@@ -1,23 +1,32 @@
 //! Detaching a storage from a cluster: refused while virtual machines with volumes on it run there.
-//! What is on hosts without such volumes is forgotten, and images that were cached there go; where
-//! there are volumes, those are kept, with all that they need, until it is attached again.
+//! What is on hosts without such volumes is forgotten, and images that were cached there go, a step
+//! later: a volume that came first would have lost its image. A host that is away loses its copies when
+//! it is back. Where there are volumes, those are kept, with all that they need, until it is attached
+//! again, or the last of them goes.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cairn_flow::{Bag, Flow, FlowError, Flows, Options, Outcome, Step, StepContext};
 use cairn_operation::{Ended, KeyedHandler, OperationContext};
 use cairn_proto::{
     compute::v1alpha1::QueryVmInstanceRequest,
     fault::Fault,
     meta::Resource,
     query::v1alpha1::{Condition, Operator, Query},
-    storage::v1alpha1::{DetachPrimaryStorageFromClusterRequest, PrimaryStorage},
+    storage::{
+        internal::v1alpha1::ImageCopies,
+        v1alpha1::{DetachPrimaryStorageFromClusterRequest, PrimaryStorage},
+    },
 };
 use cairn_store::{Tx, Value};
 use cairn_types::ErrorCode;
 use tonic::Code;
 
-use crate::Area;
+use crate::{Area, image::COPIES};
+
+const REQUEST: &str = "cairn.storage.v1alpha1.DetachPrimaryStorageFromClusterRequest";
+const STORAGE: &str = "cairn.storage.v1alpha1.PrimaryStorage";
 
 /// The hosts of a cluster that a storage is local to and has no volumes on; takes both uuids.
 const EMPTY: &str = "SELECT host_uuid FROM primary_storage_host h \
@@ -25,7 +34,14 @@ const EMPTY: &str = "SELECT host_uuid FROM primary_storage_host h \
                      AND NOT EXISTS (SELECT 1 FROM volume v WHERE v.host_uuid = h.host_uuid \
                      AND v.primary_storage_uuid = h.primary_storage_uuid)";
 
-pub(super) struct Detach(pub(super) Arc<Area>);
+pub(super) struct Detach(Flow);
+
+impl Detach {
+    pub(super) fn new(flows: &mut Flows) -> Result<Self, FlowError> {
+        let flow = flows.of::<Self>("detach-primary-storage-from-cluster", &[STORAGE])?;
+        Ok(Self(flow))
+    }
+}
 
 #[async_trait]
 impl KeyedHandler for Detach {
@@ -37,25 +53,39 @@ impl KeyedHandler for Detach {
         cx: &OperationContext,
         request: Arc<Self::Request>,
     ) -> Result<Ended<PrimaryStorage>, Fault> {
-        self.unused(&request.uuid, &request.cluster_uuid).await?;
-        // Listed before the rows go: afterwards nothing says where the files are.
-        let there = format!("primary_storage_uuid = ? AND host_uuid IN ({EMPTY})");
-        let values = [&request.uuid, &request.uuid, &request.cluster_uuid];
-        let values = values.map(Value::from).to_vec();
-        let caches = self.0.store.list(&there, values).await?;
-        let ended = cx
-            .finish(move |tx| {
-                let request = Arc::clone(&request);
-                Box::pin(async move { detach(tx, &request.uuid, &request.cluster_uuid).await })
-            })
-            .await?;
-        // Not before: a volume that came first would have lost its image.
-        self.0.delete_cached(cx.uuid(), caches).await;
-        Ok(ended)
+        let detached = self.0.run(cx, Bag::of(&*request), |_, bag| {
+            let storage = bag.get::<PrimaryStorage>().unwrap_or_default();
+            Box::pin(async move { Ok(storage) })
+        });
+        detached.await
     }
 }
 
-impl Detach {
+/// No virtual machine that runs there loses its disk.
+pub(super) struct CheckUnused(pub(super) Arc<Area>);
+
+#[async_trait]
+impl Step for CheckUnused {
+    fn name(&self) -> &'static str {
+        "check-primary-storage-unused"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[REQUEST]
+    }
+
+    fn options(&self) -> Options {
+        Options::default().no_rollback()
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let request: DetachPrimaryStorageFromClusterRequest = cx.get()?;
+        self.unused(&request.uuid, &request.cluster_uuid).await?;
+        Ok(Outcome::none())
+    }
+}
+
+impl CheckUnused {
     /// No virtual machine with a volume on the storage runs in the cluster, by what their service
     /// says.
     async fn unused(&self, storage: &str, cluster: &str) -> Result<(), Fault> {
@@ -91,20 +121,48 @@ impl Detach {
     }
 }
 
-/// The storage, not attached; it may not have been.
-async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<PrimaryStorage, Fault> {
+/// Removes the attachment, and what is known of hosts without volumes. Afterwards nothing but this
+/// step's outcome says where copies of images are.
+pub(super) struct Forget;
+
+#[async_trait]
+impl Step for Forget {
+    fn name(&self) -> &'static str {
+        "detach-primary-storage"
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &[REQUEST]
+    }
+
+    fn provides(&self) -> &'static [&'static str] {
+        &[STORAGE, COPIES]
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<Outcome, Fault> {
+        let request: DetachPrimaryStorageFromClusterRequest = cx.get()?;
+        Ok(Outcome::rows(move |tx| {
+            let request = request.clone();
+            Box::pin(async move { detach(tx, &request.uuid, &request.cluster_uuid).await })
+        }))
+    }
+}
+
+/// The storage, not attached, though it may not have been; and the copies that are forgotten.
+async fn detach(tx: &mut Tx, uuid: &str, cluster: &str) -> Result<Bag, Fault> {
     let storage = tx.get::<PrimaryStorage>(uuid).await?;
     let storage = storage.ok_or_else(|| Fault::not_found(PrimaryStorage::NOUN, uuid))?;
-    let there = format!("WHERE primary_storage_uuid = ? AND host_uuid IN ({EMPTY})");
+    let there = format!("primary_storage_uuid = ? AND host_uuid IN ({EMPTY})");
     let values = || [uuid, uuid, cluster].map(Value::from).to_vec();
+    let caches = tx.list(&there, values()).await?;
     for table in ["image_cache", "primary_storage_capacity"] {
-        tx.execute(&format!("DELETE FROM {table} {there}"), values())
-            .await?;
+        let sql = format!("DELETE FROM {table} WHERE {there}");
+        tx.execute(&sql, values()).await?;
     }
     for table in ["primary_storage_host", "primary_storage_attachment"] {
         let sql =
             format!("DELETE FROM {table} WHERE primary_storage_uuid = ? AND cluster_uuid = ?");
         tx.execute(&sql, vec![uuid.into(), cluster.into()]).await?;
     }
-    Ok(storage)
+    Ok(Bag::of(&storage).with(&ImageCopies { caches }))
 }

@@ -15,6 +15,7 @@ on_both_databases!(
     a_repeat_gets_the_same_volume,
     what_is_taken_stays_taken_when_the_file_system_changes_its_size,
     the_agent_is_asked_to_delete_only_what_it_may_have_made,
+    the_last_volume_of_a_place_that_is_detached_takes_what_is_known_of_it_along,
 );
 
 async fn many_at_once_take_exactly_what_is_there_and_give_exactly_that_back(database: Database) {
@@ -159,4 +160,45 @@ async fn the_agent_is_asked_to_delete_only_what_it_may_have_made(database: Datab
     fixture.release(&told.uuid).await.unwrap();
     assert_eq!(fixture.space().await.1, 10 * GIB);
     assert_eq!(fixture.count("volume_file").await, 0);
+}
+
+async fn the_last_volume_of_a_place_that_is_detached_takes_what_is_known_of_it_along(
+    database: Database,
+) {
+    let fixture = Fixture::new(database).await;
+    let (storage, host) = (fixture.storage().await, fixture.host().await);
+    let image = fixture.image(GIB).await;
+    fixture.learn(&storage, host, 10 * GIB, 10 * GIB).await;
+    let mut volumes = Vec::new();
+    for _ in 0..2 {
+        let volume = fixture.allocate(fixture.allocation(&image, host)).await;
+        volumes.push(volume.unwrap().uuid);
+    }
+    fixture
+        .insert(ImageCache {
+            uuid: uuid(),
+            image_uuid: image.uuid.clone(),
+            primary_storage_uuid: storage.uuid.clone(),
+            host_uuid: Some(host.to_string()),
+            install_path: "/pool/images/a.qcow2".to_owned(),
+            ..ImageCache::default()
+        })
+        .await;
+    assert_eq!(fixture.execute("DELETE FROM primary_storage_host").await, 1);
+    fixture.release(&volumes[0]).await.unwrap();
+    assert_eq!(fixture.count("image_cache").await, 1);
+    // Two at once, and one that comes late, end in the same.
+    let both = [&volumes[1], &volumes[1]].map(|volume| fixture.release(volume));
+    for released in join_all(both).await {
+        released.unwrap();
+    }
+    fixture.release(&volumes[1]).await.unwrap();
+    for table in [
+        "volume",
+        "image_cache",
+        "volume_copy",
+        "primary_storage_capacity",
+    ] {
+        assert_eq!(fixture.count(table).await, 0, "{table}");
+    }
 }

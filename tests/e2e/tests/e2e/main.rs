@@ -11,6 +11,7 @@ mod cascade_dead_host;
 mod cli;
 mod connection;
 mod console;
+mod copies;
 mod crash;
 mod database;
 mod deletion;

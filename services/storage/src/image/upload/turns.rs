@@ -1,20 +1,18 @@
 //! The pieces of one upload are written one at a time, over a connection that stays.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cairn_sftp::Connection;
 use tokio::sync::OwnedMutexGuard;
+
+use crate::turns::Turns;
 
 /// An upload without a piece for so long gives its connection up.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The uploads under way.
 #[derive(Default)]
-pub(crate) struct Uploads(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Upload>>>>);
+pub(crate) struct Uploads(Turns<Upload>);
 
 /// What is kept of an upload from one piece to the next.
 #[derive(Default)]
@@ -29,27 +27,15 @@ pub(crate) struct Turn(OwnedMutexGuard<Upload>);
 impl Uploads {
     /// Waits until nobody else writes to the file of that image.
     pub(crate) async fn turn(&self, image: &str) -> Turn {
-        let upload = Arc::clone(self.lock().entry(image.to_owned()).or_default());
-        let mut turn = Turn(upload.lock_owned().await);
+        let mut turn = Turn(self.0.turn(image).await);
         turn.0.used = Some(Instant::now());
         turn
     }
 
     /// Gives up the connections of those that have not been used for a while.
     pub(crate) fn tidy(&self) {
-        self.lock().retain(|_, upload| {
-            // Whoever waits for its turn holds it too.
-            let alone = Arc::strong_count(upload) == 1;
-            let idle = upload
-                .try_lock()
-                .is_ok_and(|upload| upload.used.is_none_or(|used| used.elapsed() >= IDLE));
-            !(alone && idle)
-        });
-    }
-
-    /// Nobody panics while holding it; if someone did, the map would still be whole.
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<Upload>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .tidy(|upload| upload.used.is_some_and(|used| used.elapsed() < IDLE));
     }
 }
 
