@@ -207,7 +207,8 @@ impl Follower {
                     }
                 }
             };
-            if changed.is_err() {
+            // Both are gone at its end, and it may have ended since it was looked for.
+            if changed.is_err() && end.borrow().is_none() {
                 self.heard = None;
                 return Some(Err(OperationError::Stopping.into()));
             }
