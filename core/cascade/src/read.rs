@@ -104,20 +104,20 @@ async fn rows<'r>(
     let read = |mut row: Row| {
         let (mut wholes, mut column) = (Vec::new(), 3);
         for field in part_of(resource) {
-            wholes.extend(row.take_text(column)?.map(|whole| (field, whole)));
+            wholes.extend(row.take_opt_text(column)?.map(|whole| (field, whole)));
             column += 1;
         }
         let is_stopped = match stopping {
             None => false,
             Some(stopping) => {
-                let state = row.take_text(column)?;
+                let state = row.take_opt_text(column)?;
                 state.is_some_and(|state| stopping.stopped.contains(&state))
             }
         };
         Ok(Read {
-            uuid: row.take_text(0)?.unwrap_or_default(),
-            name: row.take_text(1)?.unwrap_or_default(),
-            named: row.take_text(2)?,
+            uuid: row.take_text(0)?,
+            name: row.take_text(1)?,
+            named: row.take_opt_text(2)?,
             wholes,
             is_stopped,
         })

@@ -110,19 +110,25 @@ impl Row {
         bytes, opt_bytes, Bytes => Bytes, "bytes";
     }
 
-    /// Takes a text or null out of the row, which has null there afterwards.
+    /// Takes a text out of the row, which has an empty one there afterwards.
     ///
     /// # Errors
     /// [`StoreError::Column`] if the column is something else.
-    pub fn take_text(&mut self, column: usize) -> Result<Option<String>, StoreError> {
+    pub fn take_text(&mut self, column: usize) -> Result<String, StoreError> {
         match self.0.get_mut(column) {
-            Some(Value::Null) => Ok(None),
-            Some(Value::Text(text)) => {
-                let text = std::mem::take(text);
-                self.0[column] = Value::Null;
-                Ok(Some(text))
-            }
+            Some(Value::Text(text)) => Ok(std::mem::take(text)),
             other => Err(mismatch(column, "text", other.as_deref())),
+        }
+    }
+
+    /// As [`take_text`](Self::take_text), or null.
+    ///
+    /// # Errors
+    /// [`StoreError::Column`] if the column is something else.
+    pub fn take_opt_text(&mut self, column: usize) -> Result<Option<String>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.take_text(column).map(Some),
         }
     }
 

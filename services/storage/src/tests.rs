@@ -25,7 +25,7 @@ use cairn_proto::{
     storage::{
         internal::v1alpha1::{AllocateVolumeRequest, ReleaseVolumeRequest, StorageInternalClient},
         v1alpha1::{
-            Image, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity,
+            Image, ImageCache, ImageClient, ImageStatus, PrimaryStorage, PrimaryStorageCapacity,
             PrimaryStorageClient, Volume,
         },
     },
@@ -133,6 +133,19 @@ impl Fixture {
         fixture.insert(row(&zone)).await;
         fixture.cluster(&cluster, &zone).await;
         fixture
+    }
+
+    /// The host has a copy of the image.
+    async fn cached(&self, image: &Image, storage: &PrimaryStorage, host: HostUuid) {
+        self.insert(ImageCache {
+            uuid: uuid(),
+            image_uuid: image.uuid.clone(),
+            primary_storage_uuid: storage.uuid.clone(),
+            host_uuid: Some(host.to_string()),
+            install_path: "/pool/images/a.qcow2".to_owned(),
+            ..ImageCache::default()
+        })
+        .await;
     }
 
     async fn insert<R: Resource>(&self, mut row: R) {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use cairn_agent::{AgentError, Agents, Delivered, Head, HostRegistry, callback_router};
 use cairn_agent_protocol::{
-    AgentCommand, CommandErrorCode, CommandHead, CreateVolume, Enrollment, Hello,
+    AgentCommand, CommandErrorCode, CommandHead, Connect, CreateVolume, Enrollment, Hello,
 };
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_simulator::{Fault, FaultEffect, Record, Simulator};
@@ -229,6 +229,24 @@ impl Cloud {
         command: C,
     ) -> Result<Delivered<C::Reply>, AgentError> {
         self.agents.call(host, head, &command).await
+    }
+
+    /// Waits until the host's agent keeps no outcome any more.
+    pub(crate) async fn has_forgotten_all(&self, host: HostUuid) {
+        let results = self.results_of(host);
+        wait_until(|| std::fs::read_dir(&results).is_ok_and(|files| files.count() == 0)).await;
+    }
+
+    /// Runs a task whose outcome is not reported, by a fault that is set already, and whose call ends
+    /// before that, as when the node is killed.
+    pub(crate) async fn left_behind(&self, process: &Process, host: HostUuid, head: Head) {
+        let ended = process
+            .simulator
+            .wait_for(|all| all.iter().any(|r| r.task == head.task && r.ended.is_some()));
+        tokio::select! {
+            _ = self.call(host, head, Connect {}) => panic!("the report is lost"),
+            () = ended => {}
+        }
     }
 
     /// A call whose outcome is acknowledged at once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cloud::{Cloud, head, impatient, only, volume, wait_until};
+use crate::cloud::{Cloud, head, impatient, only, volume};
 use cairn_agent::{AgentError, Head};
 use cairn_agent_protocol::{CommandErrorCode, Connect, DestroyVm, StartVm, VmFacts};
 use cairn_simulator::{FaultEffect, RecordOutcome, Simulator};
@@ -211,13 +211,7 @@ async fn a_lost_report_comes_when_the_task_is_sent_again() {
         .simulator
         .inject(only(host, 1, FaultEffect::LoseReport));
     let head = head();
-    let ended = process
-        .simulator
-        .wait_for(|all| all.iter().any(|r| r.task == head.task && r.ended.is_some()));
-    tokio::select! {
-        _ = cloud.call(host, head, Connect {}) => panic!("the report is lost"),
-        () = ended => {}
-    }
+    cloud.left_behind(&process, host, head).await;
     assert!(cloud.done(host, head, Connect {}).await.is_ok());
     assert_eq!(process.runs_of(head.task).len(), 1);
 }
@@ -247,8 +241,7 @@ async fn an_outcome_that_nobody_wants_is_forgotten_once_its_operation_has_ended(
     let delivered = cloud.call(host, first, Connect {}).await.unwrap();
     cloud.registry.ended.lock().unwrap().insert(first.operation);
     drop(delivered.ack);
-    let results = cloud.results_of(host);
-    wait_until(|| std::fs::read_dir(&results).is_ok_and(|files| files.count() == 0)).await;
+    cloud.has_forgotten_all(host).await;
     // Forgotten: the same task runs anew, or gets the report that was under way.
     assert!(cloud.done(host, first, Connect {}).await.is_ok());
 }

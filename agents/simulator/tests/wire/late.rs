@@ -3,35 +3,13 @@
 use reqwest::StatusCode;
 
 use crate::{
-    cloud::{Cloud, Process, head, http, impatient, wait_until},
+    cloud::{Cloud, head, http, impatient},
     network::{Network, credentials_of},
 };
 use cairn_agent::Head;
 use cairn_agent_protocol::{Connect, Outcome, OutcomeReport};
 use cairn_simulator::{Fault, FaultEffect, Simulator};
 use cairn_types::HostUuid;
-
-/// Runs a task whose call ends before its outcome comes, as when the node is killed, and keeps its
-/// agent from reporting it until the fault is released.
-async fn left_behind(cloud: &Cloud, process: &Process, host: HostUuid, head: Head) -> u64 {
-    let silent = process.simulator.inject(Fault {
-        host: Some(host),
-        ..Fault::new(FaultEffect::LoseReport)
-    });
-    let ended = process
-        .simulator
-        .wait_for(|all| all.iter().any(|r| r.task == head.task && r.ended.is_some()));
-    tokio::select! {
-        _ = cloud.call(host, head, Connect {}) => panic!("the report is lost"),
-        () = ended => {}
-    }
-    silent
-}
-
-async fn has_forgotten_all(cloud: &Cloud, host: HostUuid) {
-    let results = cloud.results_of(host);
-    wait_until(|| std::fs::read_dir(&results).is_ok_and(|files| files.count() == 0)).await;
-}
 
 /// Reports a task's outcome as the host, and gives the node's answer.
 async fn report_of(cloud: &Cloud, host: HostUuid, head: Head) -> StatusCode {
@@ -58,7 +36,11 @@ async fn an_outcome_of_an_earlier_time_does_not_double_a_command_under_way() {
     let host = cloud.add_host(&process).await;
     let network = Network::before(&cloud, &process, host).await;
     let head = head();
-    let silent = left_behind(&cloud, &process, host, head).await;
+    let silent = process.simulator.inject(Fault {
+        host: Some(host),
+        ..Fault::new(FaultEffect::LoseReport)
+    });
+    cloud.left_behind(&process, host, head).await;
 
     // The command comes again and is held on its way; meanwhile the agent reports by itself.
     let taken = network.hold();
@@ -83,7 +65,7 @@ async fn an_outcome_of_an_earlier_time_does_not_double_a_command_under_way() {
         Some(ended) => {
             // The command is still held: the task must not run when it arrives.
             ended.unwrap().ack.committed();
-            has_forgotten_all(&cloud, host).await;
+            cloud.has_forgotten_all(host).await;
             network.let_go();
             None
         }

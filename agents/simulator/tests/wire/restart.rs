@@ -111,13 +111,7 @@ async fn a_restart_keeps_results_and_repeats_what_it_lost() {
         .simulator
         .inject(only(host, 1, FaultEffect::LoseReport));
     let kept = head();
-    let ended = process
-        .simulator
-        .wait_for(|all| all.iter().any(|r| r.task == kept.task && r.ended.is_some()));
-    tokio::select! {
-        _ = cloud.call(host, kept, Connect {}) => panic!("the report is lost"),
-        () = ended => {}
-    }
+    cloud.left_behind(&process, host, kept).await;
     let results = cloud.results_of(host);
     let result = results.join(format!("{}.json", kept.task));
     wait_until(|| result.exists()).await;

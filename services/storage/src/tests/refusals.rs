@@ -3,7 +3,7 @@
 use cairn_proto::storage::v1alpha1::{
     AttachPrimaryStorageToClusterRequest, CreateImageRequest, CreatePrimaryStorageRequest,
     DeleteImageRequest, DeletePrimaryStorageRequest, DetachPrimaryStorageFromClusterRequest,
-    ImageCache, PrimaryStorageType,
+    PrimaryStorageType,
 };
 use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
@@ -156,15 +156,7 @@ async fn volumes_keep_their_image_and_their_place(database: Database) {
         .allocate(fixture.allocation(&image, host))
         .await
         .unwrap();
-    fixture
-        .insert(ImageCache {
-            uuid: uuid(),
-            image_uuid: image.uuid.clone(),
-            primary_storage_uuid: storage.uuid.clone(),
-            host_uuid: Some(host.to_string()),
-            ..ImageCache::default()
-        })
-        .await;
+    fixture.cached(&image, &storage, host).await;
 
     // Nothing runs there: it can be detached, and all that the volume needs is kept.
     let request = detach(&storage, &fixture.cluster);

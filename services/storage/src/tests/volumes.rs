@@ -2,7 +2,7 @@
 
 use cairn_proto::storage::{
     internal::v1alpha1::{CacheImageRequest, InstantiateVolumeRequest},
-    v1alpha1::{ImageCache, VolumeStatus, VolumeType},
+    v1alpha1::{VolumeStatus, VolumeType},
 };
 use cairn_testkit::{Database, on_both_databases};
 use cairn_types::ErrorCode;
@@ -116,16 +116,7 @@ async fn the_agent_is_asked_to_delete_only_what_it_may_have_made(database: Datab
         (ErrorCode::WrongState, expected)
     );
 
-    fixture
-        .insert(ImageCache {
-            uuid: uuid(),
-            image_uuid: image.uuid.clone(),
-            primary_storage_uuid: storage.uuid.clone(),
-            host_uuid: Some(host.to_string()),
-            install_path: "/pool/images/a.qcow2".to_owned(),
-            ..ImageCache::default()
-        })
-        .await;
+    fixture.cached(&image, &storage, host).await;
     let request = CacheImageRequest {
         volume_uuid: told.uuid.clone(),
         task_uuid: uuid(),
@@ -174,16 +165,7 @@ async fn the_last_volume_of_a_place_that_is_detached_takes_what_is_known_of_it_a
         let volume = fixture.allocate(fixture.allocation(&image, host)).await;
         volumes.push(volume.unwrap().uuid);
     }
-    fixture
-        .insert(ImageCache {
-            uuid: uuid(),
-            image_uuid: image.uuid.clone(),
-            primary_storage_uuid: storage.uuid.clone(),
-            host_uuid: Some(host.to_string()),
-            install_path: "/pool/images/a.qcow2".to_owned(),
-            ..ImageCache::default()
-        })
-        .await;
+    fixture.cached(&image, &storage, host).await;
     assert_eq!(fixture.execute("DELETE FROM primary_storage_host").await, 1);
     fixture.release(&volumes[0]).await.unwrap();
     assert_eq!(fixture.count("image_cache").await, 1);
