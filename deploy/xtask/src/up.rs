@@ -100,7 +100,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<bool, XtaskError> {
         let name = format!("enrolment of {}", host.name);
         steps.run(&name, || hosts::enrol(host, &programs, &api))?;
         let name = format!("agent of {}", host.name);
-        let agent = || daemon::agent(host, &programs, &api, options.accelerator);
+        let agent = || daemon::agent(&cloud, host, &programs, &api, options.accelerator);
         fresh |= steps.run(&name, agent)?;
     }
     for host in cloud.hosts() {

@@ -175,7 +175,7 @@ impl Cloud {
         self.directory.join("images/guest.qcow2")
     }
 
-    /// The pool of the local storage. Both hosts are this machine, so they have it in common.
+    /// The pool of the local storage. Both hosts are this machine: each sees its own disk there.
     pub(crate) fn pool(&self) -> PathBuf {
         self.directory.join("pool")
     }

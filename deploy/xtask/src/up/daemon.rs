@@ -27,6 +27,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a program may take to end when it is asked to: as long as a node may, and some more.
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(40);
 
+/// Has a program see a folder in the place of another one; what it starts sees it there, too.
+const MOUNTED: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
+
 /// A program that goes on without us.
 pub(crate) struct Daemon {
     pub(crate) program: PathBuf,
@@ -35,6 +38,8 @@ pub(crate) struct Daemon {
     /// `<data>/node`: its files are `node.toml`, `node.log`, `node.pid`.
     pub(crate) place: PathBuf,
     pub(crate) config: String,
+    /// A folder, and where this program sees it.
+    pub(crate) mount: Option<[PathBuf; 2]>,
 }
 
 impl Daemon {
@@ -90,6 +95,13 @@ impl Daemon {
         let (out, err) = (open(), open());
         // It becomes the program, so the number is the program's.
         let mut command = command("setsid", &[]);
+        if let Some(folders) = &self.mount {
+            for folder in folders {
+                fs::create_dir_all(folder).map_err(XtaskError::file(folder))?;
+            }
+            command.args(["unshare", "--mount", "sh", "-c", MOUNTED, "sh"]);
+            command.args(folders);
+        }
         command.arg(&self.program).args(self.words);
         command.arg(config);
         command.env("PATH", path());
@@ -132,6 +144,7 @@ pub(crate) fn node(cloud: &Cloud, programs: &Programs, api: &Api) -> Result<Done
              [callback]\nlisten = '127.0.0.1:{callback}'\n",
             cloud.node().display(),
         ),
+        mount: None,
     };
     daemon.ensure(|| {
         let words = ["query", "zone", "--limit", "1"];
@@ -141,6 +154,7 @@ pub(crate) fn node(cloud: &Cloud, programs: &Programs, api: &Api) -> Result<Done
 
 /// Has the agent of a host run.
 pub(crate) fn agent(
+    cloud: &Cloud,
     host: &HostPlace,
     programs: &Programs,
     api: &Api,
@@ -164,6 +178,7 @@ pub(crate) fn agent(
             },
             host.namespace,
         ),
+        mount: Some([host.directory.join("disk"), cloud.pool()]),
     };
     let port = host.port;
     daemon.ensure(|| listens(&host.directory, port))

@@ -10,8 +10,8 @@ use std::{
 use crate::{error::XtaskError, stage::chain};
 
 use super::{
-    Accelerator, DownOptions, UpOptions, cloud::Cloud, down, down::cut_off, process::in_namespace,
-    up,
+    Accelerator, DownOptions, UpOptions, api::Api, cloud::Cloud, down, down::cut_off,
+    process::in_namespace, programs::Programs, up,
 };
 
 /// Has a cloud come up and go.
@@ -64,6 +64,8 @@ fn play(options: &UpOptions) -> Result<(), XtaskError> {
     if up(options)? {
         return Err(refused("an `up` of what was complete had something to do"));
     }
+    println!("== the doctor finds nothing");
+    doctor(options)?;
     println!("== a virtual machine ends with nobody noticing");
     let host = format!("{}-host-1", options.name);
     let mut guests = in_namespace(&host).into_iter();
@@ -87,6 +89,7 @@ fn play(options: &UpOptions) -> Result<(), XtaskError> {
     if up(options)? {
         return Err(refused("an `up` of what was complete had something to do"));
     }
+    doctor(options)?;
     down(&DownOptions {
         data_directory: options.data_directory.clone(),
         purge: false,
@@ -95,6 +98,13 @@ fn play(options: &UpOptions) -> Result<(), XtaskError> {
         true => Err(refused("`down` leaves a network namespace")),
         false => Ok(()),
     }
+}
+
+/// What the database says is what the hosts have.
+fn doctor(options: &UpOptions) -> Result<(), XtaskError> {
+    let cloud = Cloud::open(&options.data_directory, &options.name)?;
+    let api = Api::new(&cloud, &Programs::of(options.release)?);
+    api.call(&["doctor"]).map(drop)
 }
 
 fn refused(what: &str) -> XtaskError {

@@ -60,6 +60,7 @@ pub(crate) fn server(cloud: &Cloud) -> Result<Done, XtaskError> {
             host_key.display(),
             authorized.display(),
         ),
+        mount: None,
     };
     daemon.ensure(|| listens(&cloud.sshd(), cloud.sftp_port()))
 }
