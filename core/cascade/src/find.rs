@@ -88,6 +88,7 @@ pub async fn find_for(
         operation,
         nodes: Vec::new(),
         wishes: Vec::new(),
+        stopped: Vec::new(),
         places: HashMap::new(),
         edges: Vec::new(),
         wave: Vec::new(),
@@ -105,7 +106,7 @@ pub async fn find_for(
         Operation::Delete { .. } => Wish::Delete,
         Operation::Other { .. } => Wish::Clear,
     };
-    let (root, _) = finder.add(&resource, row.uuid, row.name, wish);
+    let (root, _) = finder.add(&resource, row.uuid, row.name, row.is_stopped, wish);
     if wish == Wish::Clear {
         finder.wave.push(root);
     }
@@ -128,6 +129,14 @@ impl Wish {
     fn goes(self) -> bool {
         matches!(self, Self::Detach | Self::Part | Self::Delete)
     }
+
+    /// What becomes of a whole because of a part.
+    fn of_whole(self) -> OnDelete {
+        match self {
+            Self::Stop => OnDelete::Stop,
+            _ => OnDelete::Delete,
+        }
+    }
 }
 
 /// A resource of which only the uuid is known, what is to become of it, and because of which node.
@@ -144,6 +153,8 @@ struct Finder<'r> {
     operation: &'r Operation,
     nodes: Vec<Node>,
     wishes: Vec<Wish>,
+    /// Those that are stopped already.
+    stopped: Vec<bool>,
     /// By noun and uuid.
     places: HashMap<String, HashMap<String, usize>>,
     edges: Vec<Edge>,
@@ -308,7 +319,7 @@ impl Finder<'_> {
             (OnDelete::Stop, Wish::Clear) => OnDelete::Clear,
             _ => reaction,
         };
-        let (child, _) = self.add(resource, row.uuid, row.name, wish);
+        let (child, _) = self.add(resource, row.uuid, row.name, row.is_stopped, wish);
         self.edges.push(Edge {
             parent,
             child,
@@ -329,25 +340,31 @@ impl Finder<'_> {
                 (_, OnDelete::Stop) => (Wish::Stop, child),
                 _ => continue,
             };
+            // Of one that is known, its row says nothing new, but what it is a part of.
             let known = self.place(noun, &whole);
-            if let Some(child) =
-                known.filter(|child| wish == Wish::Delete && self.wishes[*child] == Wish::Delete)
-            {
-                // Its row would say nothing new.
-                self.edges.push(Edge {
+            match known.filter(|child| wish == Wish::Stop || self.wishes[*child] == wish) {
+                Some(child) => self.take_whole(child, wish, parent),
+                None => wanted.push(Wanted {
+                    resource: Arc::clone(resource),
+                    uuid: whole,
+                    wish,
                     parent,
-                    child,
-                    on_delete: OnDelete::Delete,
-                });
-                continue;
+                }),
             }
-            wanted.push(Wanted {
-                resource: Arc::clone(resource),
-                uuid: whole,
-                wish,
-                parent,
-            });
         }
+    }
+
+    /// Takes up what becomes of a known whole because of `parent`.
+    fn take_whole(&mut self, whole: usize, wish: Wish, parent: usize) {
+        if wish == Wish::Stop && self.stopped[whole] {
+            return;
+        }
+        self.edges.push(Edge {
+            parent,
+            child: whole,
+            on_delete: wish.of_whole(),
+        });
+        self.raise(whole, wish);
     }
 
     /// Takes up resources of which only the uuids are known. What is not there any more is left
@@ -392,14 +409,12 @@ impl Finder<'_> {
                 continue;
             }
             let (name, parent) = (row.name.clone(), one.parent);
-            let (child, rose) = self.add(resource, one.uuid.clone(), name, one.wish);
+            let (child, rose) =
+                self.add(resource, one.uuid.clone(), name, row.is_stopped, one.wish);
             self.edges.push(Edge {
                 parent,
                 child,
-                on_delete: match one.wish {
-                    Wish::Stop => OnDelete::Stop,
-                    _ => OnDelete::Delete,
-                },
+                on_delete: one.wish.of_whole(),
             });
             if !rose || one.wish != Wish::Delete {
                 continue;
@@ -426,15 +441,11 @@ impl Finder<'_> {
         resource: &Arc<ResourceType>,
         uuid: String,
         name: String,
+        is_stopped: bool,
         wish: Wish,
     ) -> (usize, bool) {
         if let Some(place) = self.place(&resource.name, &uuid) {
-            let before = self.wishes[place];
-            self.wishes[place] = before.max(wish);
-            if wish.goes() && !before.goes() && place != 0 {
-                self.wave.push(place);
-            }
-            return (place, wish > before);
+            return (place, self.raise(place, wish));
         }
         let place = self.nodes.len();
         let places = self.places.entry(resource.name.clone()).or_default();
@@ -446,10 +457,21 @@ impl Finder<'_> {
             action: CascadeAction::Unspecified,
         });
         self.wishes.push(wish);
+        self.stopped.push(is_stopped);
         if wish.goes() {
             self.wave.push(place);
         }
         (place, true)
+    }
+
+    /// At least this is to happen to a node: whether that is more than was known.
+    fn raise(&mut self, place: usize, wish: Wish) -> bool {
+        let before = self.wishes[place];
+        self.wishes[place] = before.max(wish);
+        if wish.goes() && !before.goes() && place != 0 {
+            self.wave.push(place);
+        }
+        wish > before
     }
 
     fn place(&self, noun: &str, uuid: &str) -> Option<usize> {
