@@ -8,7 +8,7 @@ mod readers;
 mod session;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{mem, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rusqlite::{
@@ -91,7 +91,9 @@ impl Connection {
 
     /// One statement; values take the places of `?`.
     pub(crate) fn run(&self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
-        self.prepare(sql)?.run(sql, values, || true)
+        let mut rows = Vec::new();
+        let affected = self.prepare(sql)?.run(sql, values, &mut keep(&mut rows))?;
+        Ok(Answer { rows, affected })
     }
 
     pub(crate) fn prepare(&self, sql: &str) -> Result<Statement<'_>, Failure> {
@@ -127,18 +129,18 @@ impl Statement<'_> {
         self.statement.readonly()
     }
 
-    /// Runs it as long as its rows are `wanted`, which is asked before each.
+    /// Runs it, and lends out each row until that breaks off. What is left in a row is used again
+    /// for the next. Returns how many rows it changed.
     pub(crate) fn run(
         mut self,
         sql: &str,
         values: Vec<Value>,
-        wanted: impl Fn() -> bool,
-    ) -> Result<Answer, Failure> {
+        lend: &mut dyn FnMut(&mut Row) -> ControlFlow<()>,
+    ) -> Result<u64, Failure> {
         self.bind(values).map_err(|cause| refused(sql, cause))?;
         let before = self.connection.total_changes();
-        let rows = self.rows(wanted).map_err(|cause| failure(sql, cause))?;
-        let affected = self.connection.total_changes() - before;
-        Ok(Answer { rows, affected })
+        self.rows(lend).map_err(|cause| failure(sql, cause))?;
+        Ok(self.connection.total_changes() - before)
     }
 
     fn bind(&mut self, values: Vec<Value>) -> Result<(), Unstorable> {
@@ -156,37 +158,50 @@ impl Statement<'_> {
         Ok(())
     }
 
-    fn rows(&mut self, wanted: impl Fn() -> bool) -> Result<Vec<Row>, Error> {
+    fn rows(&mut self, lend: &mut dyn FnMut(&mut Row) -> ControlFlow<()>) -> Result<(), Error> {
         let columns = self.statement.column_count();
         let mut found = self.statement.raw_query();
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            if !wanted() {
+        let mut row = Row::default();
+        while let Some(found) = found.next()? {
+            read(found, row.of_columns(columns))?;
+            if lend(&mut row).is_break() {
                 break;
             }
-            rows.push(read(row, columns)?);
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
-/// By what is stored, not by what the column declares: SQLite keeps a type for each value.
-fn read(row: &Found<'_>, columns: usize) -> Result<Row, Error> {
-    let mut values = Vec::with_capacity(columns);
-    for column in 0..columns {
-        values.push(match row.get_ref(column)? {
+/// Takes rows out of the hands of a statement, all of them.
+pub(crate) fn keep(rows: &mut Vec<Row>) -> impl FnMut(&mut Row) -> ControlFlow<()> {
+    |row| {
+        rows.push(mem::take(row));
+        ControlFlow::Continue(())
+    }
+}
+
+/// By what is stored, not by what the column declares: SQLite keeps a type for each value. A text
+/// takes the place of a text without new memory.
+fn read(found: &Found<'_>, values: &mut [Value]) -> Result<(), Error> {
+    for (column, value) in values.iter_mut().enumerate() {
+        *value = match found.get_ref(column)? {
             ValueRef::Null => Value::Null,
             ValueRef::Integer(int) => Value::Int(int),
             ValueRef::Real(double) => Value::Double(double),
             ValueRef::Text(text) => {
                 let text = std::str::from_utf8(text);
                 let text = text.map_err(|cause| Error::Utf8Error(column, cause))?;
+                if let Value::Text(before) = value {
+                    before.clear();
+                    before.push_str(text);
+                    continue;
+                }
                 Value::Text(text.to_owned())
             }
             ValueRef::Blob(blob) => Value::Bytes(Bytes::copy_from_slice(blob)),
-        });
+        };
     }
-    Ok(Row::new(values))
+    Ok(())
 }
 
 fn failure(sql: &str, cause: Error) -> Failure {

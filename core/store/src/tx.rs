@@ -1,6 +1,6 @@
 //! A transaction, as the closure of a write sees it.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use cairn_proto::meta::{Catalog, Resource, ResourceType};
@@ -162,6 +162,36 @@ impl Tx {
     /// If the database fails.
     pub async fn rows(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         self.run(sql, values).await.map(|answer| answer.rows)
+    }
+
+    /// As [`rows`](Self::rows), for many of which few are kept: lends each to `visit`, until that
+    /// returns an error. What is left in a row may be used again for the next one; `mem::take` keeps
+    /// it.
+    ///
+    /// # Errors
+    /// What `visit` returns, and if the database fails.
+    pub async fn each(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        mut visit: impl FnMut(&mut Row) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        let session = match &mut self.writing {
+            Writing::Sqlite(session) => session,
+            Writing::Postgres(session) => {
+                let mut rows = session.run(sql, values).await?.rows;
+                return rows.iter_mut().try_for_each(visit);
+            }
+        };
+        let mut visited = Ok(());
+        session.each(sql, values, &mut |row| {
+            visited = visit(row);
+            match visited {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        visited
     }
 
     /// Makes a change, and returns how many rows it changed. Values take the places of `?`.

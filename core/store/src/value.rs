@@ -69,7 +69,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 /// A row of a result, read by the place of its columns, from 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row(Vec<Value>);
 
 macro_rules! readers {
@@ -103,6 +103,12 @@ impl Row {
         Self(values)
     }
 
+    /// Its values, made so many: those that are there stay.
+    pub(crate) fn of_columns(&mut self, columns: usize) -> &mut [Value] {
+        self.0.resize(columns, Value::Null);
+        &mut self.0
+    }
+
     readers! {
         text, opt_text, Text => String, "text";
         int, opt_int, Int => i64, "an integer";
@@ -121,21 +127,25 @@ impl Row {
         }
     }
 
-    /// As [`take_text`](Self::take_text), or null.
+    /// A text, where it is.
     ///
     /// # Errors
     /// [`StoreError::Column`] if the column is something else.
-    pub fn take_opt_text(&mut self, column: usize) -> Result<Option<String>, StoreError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.take_text(column).map(Some),
-        }
-    }
-
-    pub(crate) fn text_ref(&self, column: usize) -> Result<&str, StoreError> {
+    pub fn text_ref(&self, column: usize) -> Result<&str, StoreError> {
         match self.0.get(column) {
             Some(Value::Text(text)) => Ok(text),
             other => Err(mismatch(column, "text", other)),
+        }
+    }
+
+    /// As [`text_ref`](Self::text_ref), or null.
+    ///
+    /// # Errors
+    /// [`StoreError::Column`] if the column is something else.
+    pub fn opt_text_ref(&self, column: usize) -> Result<Option<&str>, StoreError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.text_ref(column).map(Some),
         }
     }
 

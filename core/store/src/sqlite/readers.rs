@@ -5,6 +5,7 @@
 //! read may take as long as it likes, since it runs on a thread that may wait.
 
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +15,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{Connection, Session, writer::run_one};
+use super::{Connection, Session, keep, writer::run_one};
 use crate::{
     Row, StoreError, Tx, Value,
     database::{Failure, Harm},
@@ -160,12 +161,19 @@ impl Pool {
         wanted: impl Fn() -> bool,
     ) -> Result<Vec<Row>, StoreError> {
         let connection = self.take(file)?;
-        let answer = connection.prepare(sql);
-        let answer = answer.and_then(|statement| statement.run(sql, values, wanted));
+        let mut rows = Vec::new();
+        let mut keep = keep(&mut rows);
+        let ran = connection.prepare(sql).and_then(|statement| {
+            statement.run(sql, values, &mut |row| match wanted() {
+                true => keep(row),
+                false => ControlFlow::Break(()),
+            })
+        });
+        drop(keep);
         self.idle().push(connection);
         // The connection is back: who closes finds it there.
         drop(permit);
-        answer.map(|answer| answer.rows).map_err(|f| f.error)
+        ran.map(|_| rows).map_err(|f| f.error)
     }
 
     /// A connection for reads that may take long, which is not in use.

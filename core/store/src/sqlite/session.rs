@@ -4,9 +4,11 @@
 //! There is one savepoint, if each write is to be undone by itself. The first change of a write moves
 //! it to where the write began, so a write that only reads costs none.
 
-use super::{Connection, writer::Undo};
+use std::ops::ControlFlow;
+
+use super::{Connection, keep, writer::Undo};
 use crate::{
-    StoreError, Value,
+    Row, StoreError, Value,
     database::{Answer, Failure, Harm, is_control},
     writer::COMMITS,
 };
@@ -52,10 +54,23 @@ impl Session {
 
     /// One statement of the write.
     pub(crate) fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, StoreError> {
+        let mut rows = Vec::new();
+        let affected = self.each(sql, values, &mut keep(&mut rows))?;
+        Ok(Answer { rows, affected })
+    }
+
+    /// One statement of the write, whose rows are lent out until that breaks off. Returns how many
+    /// rows it changed.
+    pub(crate) fn each(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        lend: &mut dyn FnMut(&mut Row) -> ControlFlow<()>,
+    ) -> Result<u64, StoreError> {
         if self.failure.is_some() {
             return Err(StoreError::Aborted);
         }
-        self.attempt(sql, values).map_err(|failure| {
+        self.attempt(sql, values, lend).map_err(|failure| {
             if failure.harm != Harm::Statement {
                 self.failure = Some(failure.error.clone());
             }
@@ -63,7 +78,12 @@ impl Session {
         })
     }
 
-    fn attempt(&mut self, sql: &str, values: Vec<Value>) -> Result<Answer, Failure> {
+    fn attempt(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        lend: &mut dyn FnMut(&mut Row) -> ControlFlow<()>,
+    ) -> Result<u64, Failure> {
         if is_control(sql) {
             return Err(Failure {
                 error: StoreError::Aborted,
@@ -86,14 +106,13 @@ impl Session {
             self.changed = true;
             self.savepoint_used = true;
         }
-        let answer = statement.run(sql, values, || true);
-        match answer {
+        match statement.run(sql, values, lend) {
             // SQLite rolls back by itself what it cannot go on with.
             Err(failure) if !self.connection.in_transaction() => Err(Failure {
                 harm: Harm::Transaction,
                 ..failure
             }),
-            answer => answer,
+            ran => ran,
         }
     }
 

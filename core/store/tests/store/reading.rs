@@ -1,6 +1,9 @@
 //! Reads beside writes, and beside reads that take long.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+};
 
 use cairn_proto::compute::v1alpha1::Zone;
 use cairn_store::{Store, StoreError, Value};
@@ -12,6 +15,7 @@ use crate::{built_in, writing::Held, zone};
 on_both_databases!(
     each_place_of_a_statement_gets_a_value,
     a_snapshot_is_of_one_moment_and_changes_nothing,
+    a_row_that_is_lent_is_kept_by_taking_it,
 );
 
 /// More rows than anyone waits for.
@@ -129,4 +133,38 @@ async fn a_snapshot_is_of_one_moment_and_changes_nothing(database: Database) {
     store.close().await;
     let closed = store.snapshot(|_| Box::pin(async { Ok::<(), StoreError>(()) }));
     assert!(matches!(closed.await, Err(StoreError::Closed)));
+}
+
+async fn a_row_that_is_lent_is_kept_by_taking_it(database: Database) {
+    const SQL: &str =
+        "SELECT * FROM (VALUES ('one', 1), ('to', 2), (NULL, 3), ('three', 4)) v ORDER BY 2";
+    let store = built_in(database).await;
+    let read = store.snapshot(|tx| {
+        Box::pin(async move {
+            let (mut kept, mut texts) = (Vec::new(), Vec::new());
+            tx.each(SQL, vec![], |row| {
+                texts.push(row.opt_text(0)?);
+                if row.int(1)? % 2 == 0 {
+                    kept.push(mem::take(row));
+                }
+                Ok(())
+            })
+            .await?;
+            let mut seen = 0;
+            let ended = tx.each(SQL, vec![], |row| {
+                seen += 1;
+                row.text_ref(0).map(drop)
+            });
+            let ended = ended.await.unwrap_err();
+            assert!(matches!(ended, StoreError::Column { column: 0, .. }));
+            // An error of the visit ends the reading, and not the transaction.
+            let rows = tx.rows(SQL, vec![]).await?;
+            Ok::<_, StoreError>((kept, texts, seen, rows))
+        })
+    });
+    let (kept, texts, seen, rows) = read.await.unwrap();
+    let texts: Vec<_> = texts.iter().map(Option::as_deref).collect();
+    assert_eq!(texts, [Some("one"), Some("to"), None, Some("three")]);
+    assert_eq!(kept, [rows[1].clone(), rows[3].clone()]);
+    assert_eq!(seen, 3);
 }
