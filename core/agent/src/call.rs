@@ -60,6 +60,7 @@ pub struct Delivered<R> {
 /// A command as it goes over the wire, any number of times.
 struct Message {
     host: HostUuid,
+    head: Head,
     name: &'static str,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -135,12 +136,13 @@ impl Agents {
         let after = self.inner.seen.committed(host, head.task);
         let message = Message {
             host,
+            head,
             name: C::NAME,
             headers: self.headers(head, after),
             body: serde_json::to_vec(command).map_err(malformed)?,
         };
         let mut place = self.inner.pending.wait(host, head.task, after);
-        let Arrived { outcome, ack, .. } = self.exchange(&message, head, &mut place).await?;
+        let Arrived { outcome, ack, .. } = self.exchange(&message, &mut place).await?;
         let reply = match outcome {
             Outcome::Ok(value) => Ok(reply::<C>(value).map_err(malformed)?),
             Outcome::Error(error) => Err(error),
@@ -151,10 +153,12 @@ impl Agents {
     async fn exchange(
         &self,
         message: &Message,
-        head: Head,
         place: &mut Place<'_>,
     ) -> Result<Arrived, AgentError> {
-        let limit = head.timeout.saturating_add(self.inner.options.grace);
+        let limit = message
+            .head
+            .timeout
+            .saturating_add(self.inner.options.grace);
         let started = Instant::now();
         let deadline = started.checked_add(limit);
         let passed = async {
@@ -173,7 +177,7 @@ impl Agents {
                 arrived = &mut place.outcome => {
                     return arrived.map_err(|_| AgentError::CalledAgain {
                         host: message.host,
-                        task: head.task,
+                        task: message.head.task,
                     });
                 }
                 posted = &mut posting, if !posting.is_terminated() => posted?,
@@ -202,9 +206,8 @@ impl Agents {
         let give_up_at = deadline.map_or(give_up_at, |deadline| deadline.min(give_up_at));
         let mut pause = options.first_pause;
         loop {
-            let cause = match self.post(message).await? {
+            let cause = match self.post_in_turn(message, give_up_at).await? {
                 Posted::Taken => return Ok(()),
-                Posted::Unaware if Instant::now() < give_up_at => continue,
                 Posted::Unaware => "its resource changes all the time".into(),
                 Posted::NotTaken(cause) => cause,
             };
@@ -219,6 +222,32 @@ impl Agents {
             }
             sleep(pause).await;
             pause = (pause * 2).min(options.longest_pause);
+        }
+    }
+
+    /// Posts what the agent will take if it knows the host well enough. One post of a resource is
+    /// under way at a time, for each that is taken makes the others unaware.
+    async fn post_in_turn(
+        &self,
+        message: &Message,
+        give_up_at: Instant,
+    ) -> Result<Posted, AgentError> {
+        let Message { host, head, .. } = *message;
+        let signature = Signature::of("post", &format!("{host}/{}", head.resource));
+        let entry = Entry::new(signature, Level::SERIAL, head.operation);
+        let turn = match self.inner.queues.enter(entry) {
+            Ok(ticket) => ticket.before(give_up_at).await,
+            Err(refused) => Err(refused),
+        };
+        let _turn = match turn {
+            Ok(turn) => turn,
+            Err(cause) => return Ok(Posted::NotTaken(cause.into())),
+        };
+        loop {
+            let posted = self.post(message).await?;
+            if !matches!(posted, Posted::Unaware) || Instant::now() >= give_up_at {
+                return Ok(posted);
+            }
         }
     }
 

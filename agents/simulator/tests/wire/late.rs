@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 
 use crate::{
@@ -176,6 +177,28 @@ async fn a_node_that_has_heard_nothing_of_a_host_is_told_and_goes_on() {
         delivered.ack.committed();
         assert_eq!(process.runs_of(head.task).len(), 1);
     }
+}
+
+/// Each that is taken, or forgotten, is news to the others.
+#[tokio::test]
+async fn many_commands_of_one_resource_are_not_sent_over_and_over() {
+    const COMMANDS: usize = 100;
+    let cloud = Cloud::new().await;
+    let process = cloud.start().await;
+    let host = cloud.add_host(&process).await;
+    let network = Network::before(&cloud, &process, host).await;
+    let resource = head().resource;
+    let all = (0..COMMANDS).map(|_| {
+        let head = Head { resource, ..head() };
+        cloud.done(host, head, Connect {})
+    });
+    for done in join_all(all).await {
+        done.unwrap();
+    }
+    assert_eq!(process.simulator.records().len(), COMMANDS);
+    // One refusal at most for each that was forgotten, and one to begin with.
+    let sent = network.taken();
+    assert!(sent <= 2 * COMMANDS + 1, "{sent}");
 }
 
 #[tokio::test]

@@ -92,6 +92,11 @@ impl Network {
     /// Nothing is delivered until [`Network::let_go`]; returns how much was taken in so far.
     pub(crate) fn hold(&self) -> usize {
         self.open.send_replace(false);
+        self.taken()
+    }
+
+    /// How much was taken in so far.
+    pub(crate) fn taken(&self) -> usize {
         self.entrance.taken.borrow().len()
     }
 
