@@ -192,7 +192,7 @@ impl Storage {
     /// What this area adds to the work of other services.
     #[must_use]
     pub fn extensions(&self) -> Vec<Extension> {
-        let inspection = inspection::Inspection(self.0.store.clone());
+        let inspection = inspection::Inspection(Arc::clone(&self.0));
         vec![cairn_inspect::extension("storage", inspection)]
     }
 
