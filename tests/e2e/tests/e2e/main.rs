@@ -17,6 +17,7 @@ mod database;
 mod deletion;
 mod dhcp;
 mod doctor;
+mod doctor_bridges;
 mod doctor_depot;
 mod doctor_fix;
 mod ending;
