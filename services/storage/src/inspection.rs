@@ -5,7 +5,10 @@ mod backup;
 mod capacity;
 mod files;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use cairn_agent_protocol::HostInventory;
@@ -70,6 +73,16 @@ impl Inspect for Inspection {
             let suspect = Suspect::extra("volume-note", &volume, detail).repair();
             suspects.push(suspect.queued_at(Volume::NOUN, volume));
         }
+        let sql = "SELECT c.cache_uuid, c.volume_uuid FROM volume_copy c \
+                   LEFT JOIN volume v ON v.uuid = c.volume_uuid WHERE v.uuid IS NULL";
+        for row in self.0.store.rows(sql, Vec::new()).await? {
+            let volume = row.text(1)?;
+            let detail =
+                format!("a copy is to go with volume {volume}, and there is no such volume");
+            let suspect = Suspect::extra("copy-note", row.text(0)?, detail).repair();
+            let suspect = suspect.queued_at(Volume::NOUN, &volume);
+            suspects.push(suspect.concerns(volume));
+        }
         Ok(suspects)
     }
 
@@ -83,6 +96,11 @@ impl Inspect for Inspection {
             "storage-capacity" => capacity::correct(store, &finding.owner_uuid).await?,
             "volume-note" => {
                 let sql = "DELETE FROM volume_file WHERE volume_uuid = ? \
+                           AND volume_uuid NOT IN (SELECT uuid FROM volume)";
+                self.forget(sql, &finding.identity).await?;
+            }
+            "copy-note" => {
+                let sql = "DELETE FROM volume_copy WHERE cache_uuid = ? \
                            AND volume_uuid NOT IN (SELECT uuid FROM volume)";
                 self.forget(sql, &finding.identity).await?;
             }
@@ -116,8 +134,14 @@ impl Inspection {
             pools: storages.into_iter().map(|it| (it.uuid, it.path)).collect(),
             volumes: self.0.store.list("host_uuid = ?", on_host()).await?,
             caches: self.0.store.list("host_uuid = ?", on_host()).await?,
+            copies: HashSet::new(),
             owners: HashMap::new(),
         };
+        let sql = "SELECT c.install_path FROM volume_copy c \
+                   JOIN volume v ON v.uuid = c.volume_uuid WHERE c.host_uuid = ?";
+        for row in self.0.store.rows(sql, on_host()).await? {
+            known.copies.insert(row.text(0)?);
+        }
         for path in known.unexplained(has) {
             // Of half made files, too, the name has the uuid of what they are made for.
             if let Some(uuid) = name_of(&path)

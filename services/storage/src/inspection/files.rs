@@ -31,7 +31,9 @@ pub(super) struct Known {
     pub(super) volumes: Vec<Volume>,
     /// Those on the host.
     pub(super) caches: Vec<ImageCache>,
-    /// What files belong to that neither of these explains.
+    /// Copies of images that go with a volume: who removes that goes on with them.
+    pub(super) copies: HashSet<String>,
+    /// What files belong to that none of these explains.
     pub(super) owners: HashMap<String, (&'static str, String)>,
 }
 
@@ -46,11 +48,12 @@ impl Known {
         format!("{pool}/volumes/{}.qcow2", volume.uuid)
     }
 
-    /// The files that no volume and no cache says to be there.
+    /// The files that no volume, no cache and no note of a copy says to be there.
     pub(super) fn unexplained(&self, has: &HostInventory) -> Vec<String> {
         let volumes = self.volumes.iter().map(|volume| self.path(volume));
         let caches = self.caches.iter().map(|cache| cache.install_path.clone());
-        let explained: HashSet<_> = volumes.chain(caches).collect();
+        let copies = self.copies.iter().cloned();
+        let explained: HashSet<_> = volumes.chain(caches).chain(copies).collect();
         let files = has.files.iter().map(|file| file.path.clone());
         files.filter(|path| !explained.contains(path)).collect()
     }
@@ -212,7 +215,7 @@ mod tests {
             pools: [("pool".to_owned(), "/pool".to_owned())].into(),
             volumes: vec![volume],
             caches: vec![cache],
-            owners: HashMap::new(),
+            ..Known::default()
         };
         (has, known)
     }
@@ -253,6 +256,12 @@ mod tests {
             known.owners.insert(path, (Image::NOUN, uuid(2)));
         };
         check(of_image, &[("image-file", Extra, "image")]);
+        // It goes with a volume, and whoever removes that knows.
+        let goes = |has: &mut HostInventory, known: &mut Known| {
+            known.caches.clear();
+            known.copies.insert(has.files[1].path.clone());
+        };
+        check(goes, &[]);
         // On its way: its file may be there or not, and half made it is told with its owner.
         let on_its_way = |_: &mut HostInventory, known: &mut Known| {
             known.volumes[0].set_status(VolumeStatus::NotInstantiated);
