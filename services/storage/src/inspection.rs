@@ -6,7 +6,7 @@ mod capacity;
 mod files;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -27,11 +27,11 @@ pub(crate) struct Inspection(pub(crate) Arc<Area>);
 
 #[async_trait]
 impl Inspect for Inspection {
-    /// Those of all storages of the zone: one that is not attached any more may have left files.
+    /// Those of all storages of the zone, and of those that were deleted: one that is not attached
+    /// any more may have left files.
     async fn pools(&self, place: &Place) -> Result<Vec<String>, Fault> {
-        let zone = vec![place.zone_uuid.as_str().into()];
-        let storages: Vec<PrimaryStorage> = self.0.store.list("zone_uuid = ?", zone).await?;
-        Ok(storages.into_iter().map(|storage| storage.path).collect())
+        let known = self.pools_of(&place.zone_uuid).await?;
+        Ok(known.pools.into_values().chain(known.deleted).collect())
     }
 
     async fn host(&self, place: &Place, has: &HostInventory) -> Result<Vec<Suspect>, Fault> {
@@ -126,17 +126,33 @@ impl Inspection {
         Ok(())
     }
 
+    /// The folders of the storages of a zone, and nothing else.
+    async fn pools_of(&self, zone: &str) -> Result<Known, Fault> {
+        let store = &self.0.store;
+        let of_zone = || vec![zone.into()];
+        let storages: Vec<PrimaryStorage> = store.list("zone_uuid = ?", of_zone()).await?;
+        let pools: BTreeMap<_, _> = storages.into_iter().map(|it| (it.uuid, it.path)).collect();
+        let sql = "SELECT path FROM deleted_pool WHERE zone_uuid = ?";
+        let mut deleted = BTreeSet::new();
+        for row in store.rows(sql, of_zone()).await? {
+            deleted.insert(row.text(0)?);
+        }
+        // One of two storages with the same folder may be there still.
+        for path in pools.values() {
+            deleted.remove(path);
+        }
+        Ok(Known {
+            pools,
+            deleted,
+            ..Known::default()
+        })
+    }
+
     async fn known(&self, place: &Place, has: &HostInventory) -> Result<Known, Fault> {
         let on_host = || vec![place.host_uuid.as_str().into()];
-        let zone = vec![place.zone_uuid.as_str().into()];
-        let storages: Vec<PrimaryStorage> = self.0.store.list("zone_uuid = ?", zone).await?;
-        let mut known = Known {
-            pools: storages.into_iter().map(|it| (it.uuid, it.path)).collect(),
-            volumes: self.0.store.list("host_uuid = ?", on_host()).await?,
-            caches: self.0.store.list("host_uuid = ?", on_host()).await?,
-            copies: HashSet::new(),
-            owners: HashMap::new(),
-        };
+        let mut known = self.pools_of(&place.zone_uuid).await?;
+        known.volumes = self.0.store.list("host_uuid = ?", on_host()).await?;
+        known.caches = self.0.store.list("host_uuid = ?", on_host()).await?;
         let sql = "SELECT c.install_path FROM volume_copy c \
                    JOIN volume v ON v.uuid = c.volume_uuid WHERE c.host_uuid = ?";
         for row in self.0.store.rows(sql, on_host()).await? {

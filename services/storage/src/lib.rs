@@ -73,6 +73,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "copies that go with a volume",
         sql: include_str!("../migrations/0004_volume_copy.sql"),
     },
+    Migration {
+        service: "storage",
+        number: 5,
+        name: "folders of deleted storages",
+        sql: include_str!("../migrations/0005_deleted_pool.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.

@@ -13,8 +13,8 @@ use cairn_proto::{
     event::result,
     fault::Fault,
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, DetachPrimaryStorageFromClusterRequest,
-        PrimaryStorageClient,
+        AttachPrimaryStorageToClusterRequest, DeletePrimaryStorageRequest,
+        DetachPrimaryStorageFromClusterRequest, PrimaryStorageClient,
     },
 };
 use cairn_simulator::{Fault as OnHost, FaultEffect};
@@ -160,6 +160,22 @@ async fn a_host_that_is_back_loses_the_copies_of_a_storage_that_was_detached() {
     bed.cloud.stop_agents().await;
     bed.cloud.host_in(&bed.host, HostStatus::Disconnected).await;
     bed.detach().await.unwrap();
+    bed.cloud.start_agents().await;
+    bed.no_copy_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_back_loses_the_copies_of_a_storage_that_was_deleted() {
+    let (mut bed, vm) = Bed::new().await;
+    bed.delete(&vm).await.unwrap();
+    bed.cloud.stop_agents().await;
+    bed.cloud.host_in(&bed.host, HostStatus::Disconnected).await;
+    bed.detach().await.unwrap();
+    let storages = PrimaryStorageClient::new(bed.cloud.mesh());
+    let uuid = bed.ready.primary_storage.clone();
+    let deleting = storages.delete_primary_storage(DeletePrimaryStorageRequest { uuid });
+    result(deleting.await.unwrap()).await.unwrap();
+    assert_eq!(bed.copies(), 1);
     bed.cloud.start_agents().await;
     bed.no_copy_is_left().await;
 }

@@ -20,6 +20,7 @@ mod doctor;
 mod doctor_bridges;
 mod doctor_depot;
 mod doctor_fix;
+mod doctor_pools;
 mod ending;
 mod failures;
 mod flow_messages;
