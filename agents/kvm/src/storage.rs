@@ -177,7 +177,7 @@ impl Storage {
             let folder = checked(pool)?.join(folder);
             let mut entries = match fs::read_dir(&folder).await {
                 Ok(entries) => entries,
-                Err(cause) if cause.kind() == ErrorKind::NotFound => continue,
+                Err(cause) if is_none(&cause) => continue,
                 Err(cause) => return Err(KvmError::file(folder)(cause)),
             };
             while let Some(entry) = entries
@@ -255,6 +255,11 @@ fn checked(text: &str) -> Result<&Path, KvmError> {
         true => Ok(path),
         false => Err(KvmError::Invalid(format!("`{text}` is no absolute path"))),
     }
+}
+
+/// Whether there is no such folder: what was a pool once may be another's file by now.
+fn is_none(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 async fn size_of(path: &Path) -> Result<Option<u64>, KvmError> {

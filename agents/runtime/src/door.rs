@@ -6,14 +6,14 @@ use axum::{
     Extension, Json, Router,
     body::Bytes,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header::HOST},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 
 use crate::{book::Admission, host::Host, server::AgentServer};
-use cairn_agent_protocol::{Command, CommandHead, CommandParseError, Pong, path};
+use cairn_agent_protocol::{Command, CommandHead, CommandParseError, Moment, Pong, header, path};
 use cairn_tls::{Identity, Peer};
 use cairn_types::chain;
 
@@ -61,33 +61,50 @@ async fn command(
             return (status, chain(&error)).into_response();
         }
     };
-    match host.book.admit(&head) {
-        Admission::New(entry, lane) => server.start_task(host, head, command, entry, lane),
-        Admission::Repeat => {}
+    let (admission, moment) = host.book.admit(&head);
+    let (status, text) = match admission {
+        Admission::New { entry, after } => {
+            server.start_task(host, head, command, entry, after);
+            (StatusCode::ACCEPTED, String::new())
+        }
+        Admission::Repeat => (StatusCode::ACCEPTED, String::new()),
         Admission::Stale { highest } => {
             let text = format!("a token of {highest} came for {} already", head.resource);
-            return (StatusCode::CONFLICT, text).into_response();
+            (StatusCode::CONFLICT, text)
         }
-    }
-    StatusCode::ACCEPTED.into_response()
+        Admission::Unaware => {
+            let text = format!(
+                "`{}` does not know of all that happened to {}",
+                header::SEEN,
+                head.resource
+            );
+            (StatusCode::PRECONDITION_FAILED, text)
+        }
+    };
+    (status, said(moment), text).into_response()
 }
 
 async fn ping(State(server): State<AgentServer>, uri: Uri, headers: HeaderMap) -> Response {
     let Some(host) = asked_for(&server, &uri, &headers) else {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     };
-    Json(Pong {
+    let pong = Pong {
         agent_incarnation: server.incarnation(),
         status: server.agent().status(host.uuid).await,
-    })
-    .into_response()
+    };
+    (said(host.book.now()), Json(pong)).into_response()
+}
+
+/// The header that goes with every answer.
+fn said(moment: Moment) -> [(&'static str, String); 1] {
+    [(header::MOMENT, moment.into())]
 }
 
 /// The host that a request is for: HTTP/2 names it in the URI, HTTP/1.1 in a header.
 fn asked_for(server: &AgentServer, uri: &Uri, headers: &HeaderMap) -> Option<Arc<Host>> {
     let authority = match uri.authority() {
         Some(authority) => authority.as_str(),
-        None => headers.get(header::HOST)?.to_str().ok()?,
+        None => headers.get(HOST)?.to_str().ok()?,
     };
     let name = authority.split(':').next()?;
     match Identity::from_dns_name(name)? {

@@ -10,14 +10,15 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::RuntimeError;
-use cairn_agent_protocol::{Enrollment, OutcomeReport};
+use cairn_agent_protocol::{Enrollment, Moment, OutcomeReport};
 use cairn_tls::{generate_key_and_request, write_private_file};
-use cairn_types::{HostUuid, TaskUuid, Uuid};
+use cairn_types::{HostUuid, Uuid};
 
 /// A task that ended and was not acknowledged yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct KeptResult {
     pub(crate) report: OutcomeReport,
+    pub(crate) resource: Uuid,
     pub(crate) callbacks: Vec<String>,
 }
 
@@ -88,13 +89,13 @@ impl Folder {
     }
 
     pub(crate) fn write_result(&self, result: &KeptResult) -> Result<(), RuntimeError> {
-        let path = self.result_path(result.report.task);
+        let path = self.result_path(result.report.began);
         self.make_folder(&self.path.join("tasks"))?;
         write_json(&path, result)
     }
 
-    pub(crate) fn remove_result(&self, task: TaskUuid) -> Result<(), RuntimeError> {
-        let path = self.result_path(task);
+    pub(crate) fn remove_result(&self, began: Moment) -> Result<(), RuntimeError> {
+        let path = self.result_path(began);
         match fs::remove_file(&path) {
             Err(cause) if cause.kind() != ErrorKind::NotFound => {
                 Err(RuntimeError::File { path, cause })
@@ -103,8 +104,9 @@ impl Folder {
         }
     }
 
-    fn result_path(&self, task: TaskUuid) -> PathBuf {
-        self.path.join("tasks").join(format!("{task}.json"))
+    /// One for each run: that of an earlier one may be removed while the next one's is written.
+    fn result_path(&self, began: Moment) -> PathBuf {
+        self.path.join("tasks").join(format!("{began}.json"))
     }
 
     /// The highest fencing token of each resource.
@@ -189,7 +191,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RuntimeError> {
 #[cfg(test)]
 mod tests {
     use cairn_agent_protocol::Outcome;
-    use cairn_types::OperationUuid;
+    use cairn_types::{OperationUuid, TaskUuid};
 
     use super::*;
 
@@ -210,16 +212,18 @@ mod tests {
             task: TaskUuid::generate(),
             operation: OperationUuid::generate(),
             host,
+            began: Moment::start(Uuid::from_u128(9)),
             outcome: Outcome::Ok(serde_json::Value::Null),
         };
         let result = KeptResult {
             report: report.clone(),
+            resource: Uuid::from_u128(7),
             callbacks: vec!["https://n".to_owned()],
         };
         folder.write_result(&result).unwrap();
         assert_eq!(folder.results().unwrap()[0].report, report);
-        folder.remove_result(report.task).unwrap();
-        folder.remove_result(report.task).unwrap();
+        folder.remove_result(report.began).unwrap();
+        folder.remove_result(report.began).unwrap();
         assert!(folder.results().unwrap().is_empty());
 
         let resource = Uuid::from_u128(7);

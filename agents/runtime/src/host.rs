@@ -19,7 +19,7 @@ use crate::{
 };
 use cairn_agent_protocol::Enrollment;
 use cairn_tls::{Credentials, Identity, certified_key, client};
-use cairn_types::HostUuid;
+use cairn_types::{HostUuid, Uuid};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node answers a report after it committed the outcome, which may take a moment.
@@ -83,10 +83,11 @@ impl Host {
     pub(crate) fn load(
         dir: &Path,
         uuid: HostUuid,
+        incarnation: Uuid,
         trust: Arc<Trust>,
     ) -> Result<(Arc<Self>, Vec<KeptResult>), RuntimeError> {
         let folder = Folder::new(dir, uuid);
-        let book = Book::with_tokens(folder.tokens()?);
+        let book = Book::new(incarnation, folder.tokens()?);
         let results = folder.results()?;
         Ok((
             Arc::new(Self {

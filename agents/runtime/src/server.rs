@@ -22,7 +22,7 @@ use tracing::{Instrument as _, error, info, info_span};
 
 use crate::{
     Options, Point, RuntimeError,
-    book::{Entry, Lane, lock},
+    book::{Entry, lock},
     door::router,
     folder::{Folder, KeptResult},
     host::{Host, Hosts, Trust},
@@ -30,7 +30,7 @@ use crate::{
 };
 use cairn_agent_protocol::{
     Agent, Changed, Command, CommandError, CommandErrorCode, CommandHead, Enrollment, Hello,
-    Outcome, OutcomeReport, TaskContext, path,
+    Moment, Outcome, OutcomeReport, TaskContext, path,
 };
 use cairn_boot::propagation;
 use cairn_tls::{mutual_server_by_name, serve};
@@ -184,7 +184,7 @@ impl AgentServer {
         head: CommandHead,
         command: Command,
         entry: Arc<Entry>,
-        lane: Arc<Lane>,
+        after: Option<Moment>,
     ) {
         let deadline = Instant::now() + head.timeout.min(LONGEST_TIMEOUT);
         let (server, name) = (self.clone(), command.name());
@@ -199,14 +199,18 @@ impl AgentServer {
             propagation::set_parent(&span, traceparent);
         }
         self.start(async move {
+            if let Some(after) = after {
+                server.remove_result(&host, after).await;
+            }
             let outcome = server
-                .run_command(&host, &head, command, &entry, &lane, deadline)
+                .run_command(&host, &head, command, &entry, deadline)
                 .instrument(span)
                 .await;
             let report = OutcomeReport {
                 task: head.task,
                 operation: head.operation,
                 host: host.uuid,
+                began: entry.began,
                 outcome: match outcome {
                     Ok(reply) => Outcome::Ok(reply),
                     Err(error) => Outcome::Error(error),
@@ -216,6 +220,7 @@ impl AgentServer {
                 let folder = host.folder.clone();
                 let kept = KeptResult {
                     report: report.clone(),
+                    resource: head.resource,
                     callbacks: entry.callbacks(),
                 };
                 if let Err(error) = blocking(move || folder.write_result(&kept)).await {
@@ -235,7 +240,6 @@ impl AgentServer {
         head: &CommandHead,
         command: Command,
         entry: &Entry,
-        lane: &Lane,
         deadline: Instant,
     ) -> Result<serde_json::Value, CommandError> {
         let name = command.name();
@@ -246,6 +250,7 @@ impl AgentServer {
             );
             CommandError::new(CommandErrorCode::Timeout, text)
         };
+        let lane = &entry.lane;
         let mut on_disk = timeout_at(deadline, lane.turn.lock())
             .await
             .map_err(timed_out)?;
@@ -298,7 +303,15 @@ impl AgentServer {
         }
     }
 
-    async fn report(&self, host: &Host, report: &OutcomeReport, entry: &Entry) {
+    /// Reports an outcome until a node has committed it.
+    async fn report(&self, host: &Host, report: &OutcomeReport, entry: &Arc<Entry>) {
+        tokio::select! {
+            () = self.report_until_taken(host, report, entry) => {}
+            () = entry.committed.notified() => {}
+        }
+    }
+
+    async fn report_until_taken(&self, host: &Host, report: &OutcomeReport, entry: &Arc<Entry>) {
         if let Some(may_leave) = &self.inner.options.report_filter {
             let mut pause = self.inner.options.first_pause;
             while !may_leave(report) {
@@ -326,17 +339,20 @@ impl AgentServer {
                 hurry,
             )
             .await;
-            if self.inner.options.durable {
-                let (folder, task) = (host.folder.clone(), report.task);
-                if let Err(error) = blocking(move || folder.remove_result(task)).await {
-                    error!(host = %host.uuid, %task, error = %chain(&error), "remove a result");
-                }
-            }
-            if host
-                .book
-                .forget(report.task, reported.load(Ordering::SeqCst))
-            {
+            self.remove_result(host, entry.began).await;
+            let reported = reported.load(Ordering::SeqCst);
+            if host.book.forget(report.task, entry, reported) {
                 break;
+            }
+        }
+    }
+
+    /// Removes what is kept of a run.
+    async fn remove_result(&self, host: &Host, began: Moment) {
+        if self.inner.options.durable {
+            let folder = host.folder.clone();
+            if let Err(error) = blocking(move || folder.remove_result(began)).await {
+                error!(host = %host.uuid, %began, error = %chain(&error), "remove a result");
             }
         }
     }
@@ -400,11 +416,16 @@ impl AgentServer {
             host.replace_trust(trust);
             return Ok(());
         }
-        let (host, kept) = Host::load(&self.inner.options.dir, uuid, trust)?;
+        let (host, kept) = Host::load(&self.inner.options.dir, uuid, self.incarnation(), trust)?;
         let mut cloud = lock(&self.inner.cloud);
         cloud.kept.extend(kept.into_iter().map(|kept| {
-            let entry = host.book.enter_kept(kept.report.task, kept.callbacks);
-            (host.clone(), entry, kept.report)
+            let KeptResult {
+                report,
+                resource,
+                callbacks,
+            } = kept;
+            let entry = host.book.enter_kept(&report, resource, callbacks);
+            (host.clone(), entry, report)
         }));
         self.inner.hosts.insert(host);
         if cloud.ca_pem.is_none() {

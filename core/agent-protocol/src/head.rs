@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
+use crate::Moment;
 use cairn_types::{OperationUuid, TaskUuid, Uuid};
 
 /// Names of the headers.
@@ -18,6 +19,15 @@ pub mod header {
     pub const TIMEOUT_MS: &str = "cairn-timeout-ms";
     /// Base URLs to report the outcome to, separated by commas, the preferred first.
     pub const CALLBACK: &str = "cairn-callback";
+    /// The last [`Moment`](crate::Moment) of the host that the sender has heard; absent if it has
+    /// heard none. A command that does not know of all that happened to its resource begins nothing: it
+    /// is answered with 412.
+    pub const SEEN: &str = "cairn-seen";
+    /// The [`Moment`](crate::Moment) of a run of the same task whose outcome the sender has committed:
+    /// the agent may forget it, and the command asks for a run of its own. Absent if there is none.
+    pub const AFTER: &str = "cairn-after";
+    /// In the agent's answers: the host's present [`Moment`](crate::Moment).
+    pub const MOMENT: &str = "cairn-moment";
     /// The trace that the command belongs to, a W3C `traceparent`; may be absent.
     pub const TRACEPARENT: &str = "traceparent";
 }
@@ -37,6 +47,10 @@ pub struct CommandHead {
     pub timeout: Duration,
     /// See [`header::CALLBACK`].
     pub callbacks: Vec<String>,
+    /// See [`header::SEEN`].
+    pub seen: Option<Moment>,
+    /// See [`header::AFTER`].
+    pub after: Option<Moment>,
     /// See [`header::TRACEPARENT`]. What is in it is not checked: who does not know it passes it
     /// over.
     pub traceparent: Option<String>,
@@ -62,8 +76,14 @@ impl CommandHead {
     /// The headers.
     #[must_use]
     pub fn to_headers(&self) -> Vec<(&'static str, String)> {
-        let trace = self.traceparent.clone();
-        let trace = trace.map(|traceparent| (header::TRACEPARENT, traceparent));
+        let optional = [
+            (header::SEEN, self.seen.map(String::from)),
+            (header::AFTER, self.after.map(String::from)),
+            (header::TRACEPARENT, self.traceparent.clone()),
+        ];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
         [
             (header::TASK, self.task.to_string()),
             (header::OPERATION, self.operation.to_string()),
@@ -73,7 +93,7 @@ impl CommandHead {
             (header::CALLBACK, self.callbacks.join(",")),
         ]
         .into_iter()
-        .chain(trace)
+        .chain(optional)
         .collect()
     }
 
@@ -86,6 +106,7 @@ impl CommandHead {
     ) -> Result<Self, HeadError> {
         let text = |name| get(name).ok_or(HeadError::Missing(name));
         let callbacks = text(header::CALLBACK)?;
+        let moment = |name| get(name).map(|text| value(name, text)).transpose();
         Ok(Self {
             task: value(header::TASK, text(header::TASK)?)?,
             operation: value(header::OPERATION, text(header::OPERATION)?)?,
@@ -97,6 +118,8 @@ impl CommandHead {
                 .filter(|url| !url.is_empty())
                 .map(str::to_owned)
                 .collect(),
+            seen: moment(header::SEEN)?,
+            after: moment(header::AFTER)?,
             traceparent: get(header::TRACEPARENT).map(str::to_owned),
         })
     }
@@ -121,17 +144,24 @@ mod tests {
             token: u64::MAX,
             timeout: Duration::from_millis(1500),
             callbacks: vec!["https://a:1".to_owned(), "https://b:2".to_owned()],
+            seen: None,
+            after: None,
             traceparent: None,
         }
     }
 
     #[test]
     fn a_head_survives_the_wire() {
-        let traced = CommandHead {
+        let whole = CommandHead {
+            seen: Some(Moment {
+                incarnation: Uuid::from_u128(9),
+                count: 3,
+            }),
+            after: Some(Moment::start(Uuid::from_u128(9))),
             traceparent: Some("00-1-2-01".to_owned()),
             ..head()
         };
-        for head in [head(), traced] {
+        for head in [head(), whole] {
             let headers = head.to_headers();
             let get = |name| {
                 headers
@@ -153,19 +183,21 @@ mod tests {
                 Err(HeadError::Missing(bad))
             );
         }
-        let get = |name: &str| {
-            Some(if name == header::TOKEN {
-                "-1"
-            } else {
-                &headers[0].1
-            })
-        };
-        assert_eq!(
-            CommandHead::from_headers(get),
-            Err(HeadError::Invalid {
-                name: header::TOKEN,
-                value: "-1".to_owned()
-            })
-        );
+        for bad in [header::TOKEN, header::SEEN, header::AFTER] {
+            let get = |name: &str| {
+                let header = headers.iter().find(|(n, _)| *n == name);
+                Some(match header {
+                    _ if name == bad => "-1",
+                    header => &header?.1,
+                })
+            };
+            assert_eq!(
+                CommandHead::from_headers(get),
+                Err(HeadError::Invalid {
+                    name: bad,
+                    value: "-1".to_owned()
+                })
+            );
+        }
     }
 }

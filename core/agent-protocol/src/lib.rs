@@ -3,7 +3,8 @@
 //! A node posts a command to `/v1/commands/<name>` and gets 202 at once; when the command has
 //! ended, the agent posts an [`OutcomeReport`] to one of the callback addresses that came with
 //! it, and keeps the outcome until that is acknowledged. Every command may be sent again: the
-//! task's uuid tells a repeat, and each command's effect is idempotent.
+//! task's uuid tells a repeat, and each command's effect is idempotent. One that arrives too late
+//! to be a repeat does nothing: see [`Moment`].
 
 mod bridge;
 mod command;
@@ -12,6 +13,7 @@ mod dhcp;
 mod head;
 mod inventory;
 mod message;
+mod moment;
 pub mod path;
 mod pool;
 mod secret;
@@ -33,6 +35,7 @@ pub use message::{
     Changed, CommandError, CommandErrorCode, Enrollment, Hello, HostStatus, Outcome, OutcomeReport,
     Pong,
 };
+pub use moment::{InvalidMoment, Moment};
 pub use pool::{CacheImage, DeleteImage, ImageFacts, PoolFacts, PoolSpace, SftpFile};
 pub use secret::Secret;
 pub use stray::{RemoveStray, Stray};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Moment;
 use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 
 /// How a command ended.
@@ -67,6 +68,8 @@ pub struct OutcomeReport {
     pub operation: OperationUuid,
     /// The host; must be the one that the agent's certificate names.
     pub host: HostUuid,
+    /// Which run of the task it was: a task that failed may run again.
+    pub began: Moment,
     /// How it ended.
     pub outcome: Outcome,
 }

@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::HeaderMap,
+};
 
-use crate::{AgentError, pending::Pending};
-use cairn_agent_protocol::{Pong, path};
+use crate::{AgentError, pending::Pending, seen::Seen};
+use cairn_agent_protocol::{Moment, Pong, header, path};
 use cairn_queue::Queues;
 use cairn_tls::{Credentials, Identity};
 use cairn_types::HostUuid;
@@ -63,6 +66,7 @@ pub struct Agents {
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) pending: Pending,
+    pub(crate) seen: Arc<Seen>,
     /// Of the commands of each host.
     pub(crate) queues: Queues,
     pub(crate) http: reqwest::Client,
@@ -91,6 +95,7 @@ impl Agents {
         let inner = Inner {
             options,
             pending: Pending::default(),
+            seen: Arc::default(),
             queues: Queues::default(),
             http,
             addresses,
@@ -108,6 +113,7 @@ impl Agents {
     /// Forgets a host's address: calls end as unreachable.
     pub fn forget(&self, host: HostUuid) {
         self.inner.addresses.write().remove(&host);
+        self.inner.seen.forget(host);
     }
 
     /// Asks a host's agent whether it is there.
@@ -129,7 +135,15 @@ impl Agents {
         let answer = answer
             .and_then(reqwest::Response::error_for_status)
             .map_err(unreachable)?;
+        self.hear(host, answer.headers());
         answer.json().await.map_err(unreachable)
+    }
+
+    /// Notes the moment that an agent's answer says.
+    pub(crate) fn hear(&self, host: HostUuid, answer: &HeaderMap) -> Option<Moment> {
+        let moment = answer.get(header::MOMENT)?.to_str().ok()?.parse().ok()?;
+        self.inner.seen.heard(host, moment);
+        Some(moment)
     }
 
     /// The URL's name is what the agent's certificate must say; the port is the address's.

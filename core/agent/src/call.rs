@@ -13,14 +13,15 @@ use reqwest::{
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
 
 use crate::{
     Ack, AgentError, Agents,
     pending::{Arrived, Place},
 };
-use cairn_agent_protocol::{AgentCommand, CommandError, CommandHead, Outcome, path};
+use cairn_agent_protocol::{
+    AgentCommand, CommandError, CommandHead, Moment, Outcome, header, path,
+};
 use cairn_boot::{metrics::Counters, propagation};
 use cairn_proto::call::Context;
 use cairn_queue::{Entry, Level, Signature};
@@ -59,6 +60,7 @@ pub struct Delivered<R> {
 /// A command as it goes over the wire, any number of times.
 struct Message {
     host: HostUuid,
+    head: Head,
     name: &'static str,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -131,14 +133,16 @@ impl Agents {
             command: C::NAME,
             cause,
         };
+        let after = self.inner.seen.committed(host, head.task);
         let message = Message {
             host,
+            head,
             name: C::NAME,
-            headers: self.headers(head),
+            headers: self.headers(head, after),
             body: serde_json::to_vec(command).map_err(malformed)?,
         };
-        let mut place = self.inner.pending.wait(host, head.task);
-        let Arrived { outcome, ack } = self.exchange(&message, head, &mut place).await?;
+        let mut place = self.inner.pending.wait(host, head.task, after);
+        let Arrived { outcome, ack, .. } = self.exchange(&message, &mut place).await?;
         let reply = match outcome {
             Outcome::Ok(value) => Ok(reply::<C>(value).map_err(malformed)?),
             Outcome::Error(error) => Err(error),
@@ -149,10 +153,12 @@ impl Agents {
     async fn exchange(
         &self,
         message: &Message,
-        head: Head,
         place: &mut Place<'_>,
     ) -> Result<Arrived, AgentError> {
-        let limit = head.timeout.saturating_add(self.inner.options.grace);
+        let limit = message
+            .head
+            .timeout
+            .saturating_add(self.inner.options.grace);
         let started = Instant::now();
         let deadline = started.checked_add(limit);
         let passed = async {
@@ -161,30 +167,22 @@ impl Agents {
                 None => std::future::pending().await,
             }
         };
-        let enough = CancellationToken::new();
-        let posting = self.post_until_taken(message, deadline, &enough).fuse();
+        let posting = self.post_until_taken(message, deadline).fuse();
         tokio::pin!(passed, posting);
         loop {
             tokio::select! {
-                // An outcome counts even if the answer to the command was lost.
+                // An outcome counts even if the answer to the command was lost. A post that is still
+                // on its way begins nothing: when it comes, it does not know that the task is forgotten.
                 biased;
                 arrived = &mut place.outcome => {
-                    let arrived = arrived.map_err(|_| AgentError::CalledAgain {
+                    return arrived.map_err(|_| AgentError::CalledAgain {
                         host: message.host,
-                        task: head.task,
-                    })?;
-                    // It may be that of an earlier time, and the command still on its way. The agent
-                    // must not forget the task before it has come: it would be a new one.
-                    enough.cancel();
-                    if !posting.is_terminated() {
-                        // Whatever becomes of it.
-                        let _ = posting.as_mut().await;
-                    }
-                    return Ok(arrived);
+                        task: message.head.task,
+                    });
                 }
                 posted = &mut posting, if !posting.is_terminated() => posted?,
                 () = place.send_again.notified(), if posting.is_terminated() => {
-                    posting.set(self.post_until_taken(message, deadline, &enough).fuse());
+                    posting.set(self.post_until_taken(message, deadline).fuse());
                 }
                 () = &mut passed => {
                     return Err(AgentError::Deadline {
@@ -197,22 +195,21 @@ impl Agents {
         }
     }
 
-    /// Posts until the agent says that it has the command, or it is enough. It may get it several
-    /// times.
+    /// Posts until the agent says that it has the command. It may get it several times.
     async fn post_until_taken(
         &self,
         message: &Message,
         deadline: Option<Instant>,
-        enough: &CancellationToken,
     ) -> Result<(), AgentError> {
         let options = &self.inner.options;
         let give_up_at = Instant::now() + options.unreachable_after;
         let give_up_at = deadline.map_or(give_up_at, |deadline| deadline.min(give_up_at));
         let mut pause = options.first_pause;
         loop {
-            let cause = match self.post(message).await? {
-                Ok(()) => return Ok(()),
-                Err(cause) => cause,
+            let cause = match self.post_in_turn(message, give_up_at).await? {
+                Posted::Taken => return Ok(()),
+                Posted::Unaware => "its resource changes all the time".into(),
+                Posted::NotTaken(cause) => cause,
             };
             debug!(host = %message.host, command = message.name, error = %chain(&*cause), "post");
             if Instant::now() + pause >= give_up_at {
@@ -223,27 +220,63 @@ impl Agents {
                     cause,
                 });
             }
-            if enough.run_until_cancelled(sleep(pause)).await.is_none() {
-                return Ok(());
-            }
+            sleep(pause).await;
             pause = (pause * 2).min(options.longest_pause);
         }
     }
 
-    /// One attempt: taken, not taken this time (inside), or an error that no repeat changes.
-    async fn post(&self, message: &Message) -> Result<Result<(), BoxError>, AgentError> {
+    /// Posts what the agent will take if it knows the host well enough. One post of a resource is
+    /// under way at a time, for each that is taken makes the others unaware.
+    async fn post_in_turn(
+        &self,
+        message: &Message,
+        give_up_at: Instant,
+    ) -> Result<Posted, AgentError> {
+        let Message { host, head, .. } = *message;
+        let signature = Signature::of("post", &format!("{host}/{}", head.resource));
+        let entry = Entry::new(signature, Level::SERIAL, head.operation);
+        let turn = match self.inner.queues.enter(entry) {
+            Ok(ticket) => ticket.before(give_up_at).await,
+            Err(refused) => Err(refused),
+        };
+        let _turn = match turn {
+            Ok(turn) => turn,
+            Err(cause) => return Ok(Posted::NotTaken(cause.into())),
+        };
+        loop {
+            let posted = self.post(message).await?;
+            if !matches!(posted, Posted::Unaware) || Instant::now() >= give_up_at {
+                return Ok(posted);
+            }
+        }
+    }
+
+    /// One attempt.
+    ///
+    /// # Errors
+    /// That no repeat changes.
+    async fn post(&self, message: &Message) -> Result<Posted, AgentError> {
         let url = self.url(
             message.host,
             &format!("{}/{}", path::COMMANDS, message.name),
         )?;
-        let request = self.inner.http.post(url).headers(message.headers.clone());
+        let mut request = self.inner.http.post(url).headers(message.headers.clone());
+        let seen = self.inner.seen.moment(message.host);
+        if let Some(seen) = seen {
+            request = request.header(header::SEEN, String::from(seen));
+        }
         let answer = match request.body(message.body.clone()).send().await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Err(error.into())),
+            Err(error) => return Ok(Posted::NotTaken(error.into())),
         };
         let status = answer.status();
-        if status == StatusCode::ACCEPTED {
-            return Ok(Ok(()));
+        let moment = self.hear(message.host, answer.headers());
+        match status {
+            StatusCode::ACCEPTED => return Ok(Posted::Taken),
+            StatusCode::PRECONDITION_FAILED if moment.is_some() && moment != seen => {
+                return Ok(Posted::Unaware);
+            }
+            _ => {}
         }
         // An agent that does not serve the host (yet) may do so in a moment.
         let passing = status.is_server_error()
@@ -253,7 +286,8 @@ impl Agents {
             ]
             .contains(&status);
         if passing {
-            return Ok(Err(format!("the agent answered {status}").into()));
+            let cause = format!("the agent answered {status}");
+            return Ok(Posted::NotTaken(cause.into()));
         }
         let read = timeout(self.inner.options.request_timeout, answer.text()).await;
         Err(AgentError::Refused {
@@ -264,7 +298,8 @@ impl Agents {
         })
     }
 
-    fn headers(&self, head: Head) -> HeaderMap {
+    /// The headers that are the same each time.
+    fn headers(&self, head: Head, after: Option<Moment>) -> HeaderMap {
         let Head {
             task,
             operation,
@@ -280,6 +315,8 @@ impl Agents {
             token,
             timeout,
             callbacks,
+            seen: None,
+            after,
             traceparent: propagation::current_traceparent(),
         };
         let json = HeaderValue::from_static("application/json");
@@ -289,6 +326,16 @@ impl Agents {
             .chain([(CONTENT_TYPE, json)])
             .collect()
     }
+}
+
+/// What one attempt came to.
+enum Posted {
+    /// The agent has the command.
+    Taken,
+    /// The agent has it not: more happened to its resource than the node knew of. Now it knows.
+    Unaware,
+    /// The agent has it not, for all that is known.
+    NotTaken(BoxError),
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

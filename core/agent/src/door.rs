@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{Ack, Agents, pending::Arrived};
-use cairn_agent_protocol::{Changed, Hello, OutcomeReport, path};
+use cairn_agent_protocol::{Changed, Hello, Moment, OutcomeReport, path};
 use cairn_tls::{Identity, Peer};
 use cairn_types::{HostUuid, OperationUuid};
 
@@ -82,21 +82,28 @@ async fn outcome(
     if report.host != host {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let (ack, committed) = Ack::new();
+    let OutcomeReport {
+        task,
+        operation,
+        began,
+        outcome,
+        ..
+    } = report;
+    let inner = &door.agents.inner;
+    let (ack, committed) = Ack::new(inner.seen.clone(), host, task, began);
     let arrived = Arrived {
-        outcome: report.outcome,
+        began,
+        outcome,
         ack,
     };
-    if door
-        .agents
-        .inner
-        .pending
-        .deliver(host, report.task, arrived)
-    {
+    if inner.pending.deliver(host, task, arrived) {
         if committed.await.is_ok() {
             return StatusCode::OK.into_response();
         }
-    } else if door.registry.operation_ended(report.operation).await {
+    } else if inner.seen.committed(host, task) == Some(began) {
+        // The agent did not hear it.
+        return StatusCode::OK.into_response();
+    } else if door.registry.operation_ended(operation).await {
         return StatusCode::GONE.into_response();
     }
     // Its call may be about to begin, here after a restart or at another node.
@@ -111,7 +118,11 @@ async fn hello(
     if hello.host != host {
         return StatusCode::FORBIDDEN;
     }
-    door.agents.inner.pending.send_again(host);
+    let inner = &door.agents.inner;
+    inner
+        .seen
+        .heard(host, Moment::start(hello.agent_incarnation));
+    inner.pending.send_again(host);
     door.registry.hello(hello).await;
     StatusCode::OK
 }

@@ -1,13 +1,14 @@
 //! The calls that wait for a callback, and the answer that the callback waits for.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, oneshot};
 
-use cairn_agent_protocol::Outcome;
+use crate::seen::Seen;
+use cairn_agent_protocol::{Moment, Outcome};
 use cairn_types::{HostUuid, TaskUuid};
 
 type Key = (HostUuid, TaskUuid);
@@ -15,6 +16,8 @@ type Key = (HostUuid, TaskUuid);
 /// An outcome on its way to the call that waits for it.
 #[derive(Debug)]
 pub(crate) struct Arrived {
+    /// Of this run of the task.
+    pub(crate) began: Moment,
     pub(crate) outcome: Outcome,
     pub(crate) ack: Ack,
 }
@@ -25,16 +28,32 @@ pub(crate) struct Arrived {
 #[must_use = "the agent keeps its outcome until it hears that it was committed"]
 pub struct Ack {
     answer: oneshot::Sender<()>,
+    seen: Arc<Seen>,
+    key: Key,
+    began: Moment,
 }
 
 impl Ack {
-    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+    pub(crate) fn new(
+        seen: Arc<Seen>,
+        host: HostUuid,
+        task: TaskUuid,
+        began: Moment,
+    ) -> (Self, oneshot::Receiver<()>) {
         let (answer, answered) = oneshot::channel();
-        (Self { answer }, answered)
+        let ack = Self {
+            answer,
+            seen,
+            key: (host, task),
+            began,
+        };
+        (ack, answered)
     }
 
     /// What the outcome means is committed: the agent may forget it.
     pub fn committed(self) {
+        let (host, task) = self.key;
+        self.seen.commit(host, task, self.began);
         // If the callback has gone away, the agent reports again and hears it then.
         let _ = self.answer.send(());
     }
@@ -42,6 +61,8 @@ impl Ack {
 
 #[derive(Debug)]
 struct Waiting {
+    /// The run that it was called after: its outcome is of no use.
+    after: Option<Moment>,
     outcome: oneshot::Sender<Arrived>,
     send_again: Arc<Notify>,
 }
@@ -63,10 +84,11 @@ pub(crate) struct Place<'a> {
 
 impl Pending {
     /// Takes a task's place. A call that had it ends: its channel closes.
-    pub(crate) fn wait(&self, host: HostUuid, task: TaskUuid) -> Place<'_> {
+    pub(crate) fn wait(&self, host: HostUuid, task: TaskUuid, after: Option<Moment>) -> Place<'_> {
         let (sender, outcome) = oneshot::channel();
         let send_again = Arc::new(Notify::new());
         let waiting = Waiting {
+            after,
             outcome: sender,
             send_again: send_again.clone(),
         };
@@ -81,9 +103,12 @@ impl Pending {
 
     /// Gives an outcome to the call that waits for it; `false` if none does.
     pub(crate) fn deliver(&self, host: HostUuid, task: TaskUuid, arrived: Arrived) -> bool {
-        match self.lock().remove(&(host, task)) {
-            Some(waiting) => waiting.outcome.send(arrived).is_ok(),
-            None => false,
+        let mut waiting = self.lock();
+        match waiting.entry((host, task)) {
+            Entry::Occupied(place) if place.get().after != Some(arrived.began) => {
+                place.remove().outcome.send(arrived).is_ok()
+            }
+            _ => false,
         }
     }
 
@@ -114,44 +139,65 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use cairn_types::Uuid;
+
     use super::*;
 
-    fn arrived() -> (Arrived, oneshot::Receiver<()>) {
-        let (ack, answered) = Ack::new();
-        (
-            Arrived {
-                outcome: Outcome::Ok(serde_json::Value::Null),
-                ack,
-            },
-            answered,
-        )
+    fn run(count: u64) -> Moment {
+        Moment {
+            incarnation: Uuid::nil(),
+            count,
+        }
+    }
+
+    fn arrived(host: HostUuid, task: TaskUuid, count: u64) -> (Arrived, oneshot::Receiver<()>) {
+        let began = run(count);
+        let (ack, answered) = Ack::new(Arc::default(), host, task, began);
+        let outcome = Outcome::Ok(serde_json::Value::Null);
+        let arrived = Arrived {
+            began,
+            outcome,
+            ack,
+        };
+        (arrived, answered)
     }
 
     #[test]
     fn a_place_is_given_up_by_its_holder_only() {
         let pending = Pending::default();
         let (host, task) = (HostUuid::generate(), TaskUuid::generate());
-        let mut first = pending.wait(host, task);
-        let mut second = pending.wait(host, task);
+        let mut first = pending.wait(host, task, None);
+        let mut second = pending.wait(host, task, None);
         assert!(first.outcome.try_recv().is_err());
         drop(first);
+        let other = HostUuid::generate();
         assert!(
-            !pending.deliver(HostUuid::generate(), task, arrived().0),
+            !pending.deliver(other, task, arrived(other, task, 1).0),
             "another host's"
         );
-        assert!(pending.deliver(host, task, arrived().0));
+        assert!(pending.deliver(host, task, arrived(host, task, 1).0));
         second.outcome.try_recv().unwrap().ack.committed();
         drop(second);
         assert!(pending.lock().is_empty());
-        assert!(!pending.deliver(host, task, arrived().0));
+        assert!(!pending.deliver(host, task, arrived(host, task, 1).0));
+    }
+
+    #[test]
+    fn the_outcome_of_the_run_before_is_not_the_one_that_is_waited_for() {
+        let pending = Pending::default();
+        let (host, task) = (HostUuid::generate(), TaskUuid::generate());
+        let mut place = pending.wait(host, task, Some(run(1)));
+        assert!(!pending.deliver(host, task, arrived(host, task, 1).0));
+        assert!(pending.deliver(host, task, arrived(host, task, 2).0));
+        assert_eq!(place.outcome.try_recv().unwrap().began, run(2));
     }
 
     #[test]
     fn an_outcome_that_nobody_committed_is_not_acknowledged() {
         let pending = Pending::default();
         let (host, task) = (HostUuid::generate(), TaskUuid::generate());
-        let place = pending.wait(host, task);
-        let (arrived, mut answered) = arrived();
+        let place = pending.wait(host, task, None);
+        let (arrived, mut answered) = arrived(host, task, 1);
         assert!(pending.deliver(host, task, arrived));
         drop(place);
         assert_eq!(

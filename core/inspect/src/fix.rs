@@ -3,12 +3,11 @@
 use cairn_proto::{
     call::Context,
     doctor::v1alpha1::{DoctorClient, FixFindingRequest},
-    event::{Event, OperationResponse as _},
+    event,
     fault::Fault,
 };
-use cairn_types::{ErrorCode, TaskUuid};
-use futures::StreamExt as _;
-use tonic::{Code, Status};
+use cairn_types::TaskUuid;
+use tonic::Code;
 
 /// Begins a fix, and does not wait for it: once it is accepted it comes to its end. So whoever could
 /// not reach a host leaves to the doctor what that keeps, and a job waits for it. What it keeps must
@@ -24,17 +23,8 @@ pub async fn begin_fix(
 ) -> Result<(), Fault> {
     let mut context = Context::current();
     context.idempotency_key = Some(task.to_string().into());
-    let begun = context.scope(async {
-        let mut events = doctor.fix_finding(request).await?;
-        while let Some(event) = events.next().await {
-            if let Some(Event::Accepted(_)) = event?.into_event() {
-                return Ok::<_, Status>(());
-            }
-        }
-        let message = "a fix was neither accepted nor refused";
-        Err(Fault::new(ErrorCode::Unavailable, message).into())
-    });
-    match begun.await {
+    let begun = async { event::accepted(doctor.fix_finding(request).await?).await };
+    match context.scope(begun).await {
         Err(status) if status.code() != Code::Unimplemented => Err(Fault::from_status(&status)),
         _ => Ok(()),
     }

@@ -23,13 +23,15 @@
 //! }
 //! ```
 //!
+//! What it keeps at a place that is no host, a [`Depot`], it looks at itself.
+//!
 //! What is to be done about it, a suspect says itself. What no host can simply remove, the service
 //! puts right when it is asked to, by [`Inspect::repair`]. Who knows beforehand what will be found, since
 //! a host is away that should give something up, begins its fix at once, by [`begin_fix`].
 //!
 //! It need not think of what is under way. The doctor drops what belongs to a resource that an
-//! operation was at since the host was looked at: the host of a suspect, its owner, and whatever
-//! else it is said to [concern](Suspect::concerns). And it looks twice.
+//! operation was at since the place was looked at: the host or the depot of a suspect, its owner, and
+//! whatever else it is said to [concern](Suspect::concerns). And it looks twice.
 
 mod fix;
 mod suspect;
@@ -41,7 +43,8 @@ use cairn_agent_protocol::HostInventory;
 use cairn_proto::{
     call::Extension,
     doctor::ext::v1alpha1::{
-        GetPoolsRequest, GetPoolsResponse, InspectBooksRequest, InspectBooksResponse,
+        self as ext, GetDepotsRequest, GetDepotsResponse, GetPoolsRequest, GetPoolsResponse,
+        InspectBooksRequest, InspectBooksResponse, InspectDepotRequest, InspectDepotResponse,
         InspectHostRequest, InspectHostResponse, InspectionDispatch, RepairRequest, RepairResponse,
         inspection_service_server::InspectionService,
     },
@@ -63,6 +66,15 @@ pub struct Place {
     pub cluster_uuid: String,
     /// Its zone.
     pub zone_uuid: String,
+}
+
+/// A place that is no host, where its service keeps something: a backup storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depot {
+    /// The type of resource that it is.
+    pub noun: String,
+    /// That resource.
+    pub uuid: String,
 }
 
 /// What is to be made right.
@@ -95,6 +107,24 @@ pub trait Inspect: Send + Sync + 'static {
     /// # Errors
     /// What keeps the host from being examined.
     async fn host(&self, place: &Place, has: &HostInventory) -> Result<Vec<Suspect>, Fault>;
+
+    /// The depots of the service.
+    ///
+    /// # Errors
+    /// What keeps them from being known.
+    async fn depots(&self) -> Result<Vec<Depot>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// What of what a depot has the service's tables do not explain, and what of their content is
+    /// not there. The depot is looked at before the tables are. Of one that is not the service's, or
+    /// is none any more, there is nothing to say.
+    ///
+    /// # Errors
+    /// What keeps it from being examined: `Unavailable`, and on it, if that may pass.
+    async fn depot(&self, _: &Depot) -> Result<Vec<Suspect>, Fault> {
+        Ok(Vec::new())
+    }
 
     /// Where the service's tables do not agree among themselves.
     ///
@@ -159,6 +189,30 @@ impl<T: Inspect> InspectionService for Service<T> {
         let suspects = self.0.host(&place, &has).await?.into_iter();
         let suspects = suspects.map(|suspect| suspect.on_host(&place.host_uuid).into_message());
         Ok(Response::new(InspectHostResponse {
+            suspects: suspects.collect::<Result<_, Fault>>()?,
+        }))
+    }
+
+    async fn get_depots(
+        &self,
+        _: Request<GetDepotsRequest>,
+    ) -> Result<Response<GetDepotsResponse>, Status> {
+        let depots = self.0.depots().await?.into_iter();
+        let depots = depots.map(|Depot { noun, uuid }| ext::Depot { r#type: noun, uuid });
+        Ok(Response::new(GetDepotsResponse {
+            depots: depots.collect(),
+        }))
+    }
+
+    async fn inspect_depot(
+        &self,
+        request: Request<InspectDepotRequest>,
+    ) -> Result<Response<InspectDepotResponse>, Status> {
+        let ext::Depot { r#type, uuid } = request.into_inner().depot.unwrap_or_default();
+        let depot = Depot { noun: r#type, uuid };
+        let suspects = self.0.depot(&depot).await?.into_iter();
+        let suspects = suspects.map(|suspect| suspect.in_depot(&depot).into_message());
+        Ok(Response::new(InspectDepotResponse {
             suspects: suspects.collect::<Result<_, Fault>>()?,
         }))
     }

@@ -12,6 +12,8 @@ use cairn_proto::{
 };
 use cairn_types::ErrorCode;
 
+use crate::Depot;
+
 /// What is told where nobody said better.
 const ADVICE: &str = "nothing here knows how to put it right";
 
@@ -72,7 +74,7 @@ impl Suspect {
         self
     }
 
-    /// A resource that has to do with it, beside its owner and its host.
+    /// A resource that has to do with it, beside its owner and its host or depot.
     #[must_use]
     pub fn concerns(mut self, uuid: impl Into<String>) -> Self {
         self.concerned.push(uuid.into());
@@ -104,7 +106,7 @@ impl Suspect {
     }
 
     /// The resource whose operations do not run while it is put right, if that is neither its owner
-    /// nor, where it has none, its host. It need not be there.
+    /// nor, where it has none, its host or its depot. It need not be there.
     #[must_use]
     pub fn queued_at(mut self, noun: &str, uuid: impl Into<String>) -> Self {
         self.finding.queue_type = noun.to_owned();
@@ -123,13 +125,21 @@ impl Suspect {
         self
     }
 
+    pub(crate) fn in_depot(mut self, depot: &Depot) -> Self {
+        self.finding.depot_type.clone_from(&depot.noun);
+        self.finding.depot_uuid.clone_from(&depot.uuid);
+        self
+    }
+
     pub(crate) fn into_message(mut self) -> Result<ext::Suspect, Fault> {
         let finding = &mut self.finding;
         if finding.queue_uuid.is_empty() {
-            let owned = !finding.owner_uuid.is_empty();
-            let (noun, uuid) = match owned {
-                true => (&*finding.owner_type, &finding.owner_uuid),
-                false => (Host::NOUN, &finding.host_uuid),
+            let (noun, uuid) = if !finding.owner_uuid.is_empty() {
+                (&*finding.owner_type, &finding.owner_uuid)
+            } else if !finding.depot_uuid.is_empty() {
+                (&*finding.depot_type, &finding.depot_uuid)
+            } else {
+                (Host::NOUN, &finding.host_uuid)
             };
             (finding.queue_type, finding.queue_uuid) = (noun.to_owned(), uuid.clone());
         }

@@ -29,6 +29,25 @@ pub trait OperationResponse: Message + Default + Sized + 'static {
     fn into_event(self) -> Option<Event<Self::Result>>;
 }
 
+/// Waits until a call has become an operation, for callers that then leave it to itself.
+///
+/// # Errors
+/// Why it was not accepted; `Unavailable` if the stream ends before that is known.
+pub async fn accepted<M, S>(mut stream: S) -> Result<Accepted, Status>
+where
+    M: OperationResponse,
+    S: Stream<Item = Result<M, Status>> + Unpin,
+{
+    while let Some(message) = stream.next().await {
+        if let Some(Event::Accepted(accepted)) = message?.into_event() {
+            return Ok(accepted);
+        }
+    }
+    Err(Status::unavailable(
+        "the stream ended before the call was accepted",
+    ))
+}
+
 /// Reads an operation's stream to its end and returns the result, for callers that do not care
 /// how far it is. To its end, past the result: a stream of HTTP/2 that is dropped before counts as
 /// reset, and a connection bears 1,024 of those on which something still came.
@@ -64,18 +83,35 @@ mod tests {
 
     use super::*;
 
+    fn of(event: Event<Zone>) -> Result<CreateZoneResponse, Status> {
+        Ok(CreateZoneResponse::from_event(event))
+    }
+
+    #[test]
+    fn who_leaves_an_operation_to_itself_reads_until_it_is_one() {
+        let refused = || Err(Status::unavailable("refused"));
+        let operation = Accepted {
+            operation_uuid: "it".to_owned(),
+            ..Accepted::default()
+        };
+        let begun = || of(Event::Accepted(operation.clone()));
+        let check = |messages: Vec<Result<CreateZoneResponse, Status>>, right: bool| {
+            let read = accepted(stream::iter(messages)).now_or_never().unwrap();
+            assert_eq!(read.ok(), right.then(|| operation.clone()));
+        };
+        check(vec![begun(), refused()], true);
+        check(
+            vec![of(Event::Progress(Progress::default())), begun()],
+            true,
+        );
+        check(vec![refused(), begun()], false);
+        check(vec![], false);
+    }
+
     #[test]
     fn a_stream_is_read_to_its_end() {
-        let accepted = || {
-            Ok(CreateZoneResponse::from_event(Event::Accepted(
-                Accepted::default(),
-            )))
-        };
-        let last = || {
-            Ok(CreateZoneResponse::from_event(Event::Result(
-                Zone::default(),
-            )))
-        };
+        let accepted = || of(Event::Accepted(Accepted::default()));
+        let last = || of(Event::Result(Zone::default()));
         let broken = || Err(Status::unavailable("broken"));
         let check = |messages: Vec<Result<CreateZoneResponse, Status>>, right: bool| {
             let mut messages = stream::iter(messages);

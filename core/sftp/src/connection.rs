@@ -1,6 +1,8 @@
 //! A connection to a server: opened for one piece of work, with the server's key checked and the
 //! cloud's key shown.
 
+mod folder;
+
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
@@ -17,6 +19,8 @@ use russh_sftp::{
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 
 use crate::{HostKey, Reader, SftpError, SshKey, Writer};
+
+pub use folder::Entry;
 
 /// From the first packet to an open session.
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
@@ -155,40 +159,6 @@ impl Connection {
             total: found.blocks.saturating_mul(found.fragment_size),
             available: found.blocks_avail.saturating_mul(found.fragment_size),
         }))
-    }
-
-    /// Sees to a folder below one that is there: it is made if it is missing.
-    ///
-    /// # Errors
-    /// If it is something else, or the one above it is missing.
-    pub async fn make_folder(&self, path: &str) -> Result<(), SftpError> {
-        match self.attributes(path).await? {
-            Some(found) => self.must_be_folder(path, &found),
-            None => {
-                let made = self.ask(self.session.create_dir(path)).await;
-                made.map_err(|error| self.failed("make", path, &error))
-            }
-        }
-    }
-
-    /// That a path is a folder.
-    ///
-    /// # Errors
-    /// If it is not there, or is something else.
-    pub async fn check_folder(&self, path: &str) -> Result<(), SftpError> {
-        let found = self.attributes(path).await?;
-        let found = found.ok_or_else(|| self.not_found(path))?;
-        self.must_be_folder(path, &found)
-    }
-
-    fn must_be_folder(&self, path: &str, found: &FileAttributes) -> Result<(), SftpError> {
-        if found.is_dir() {
-            return Ok(());
-        }
-        Err(SftpError::NoFolder {
-            address: self.address.clone(),
-            path: path.to_owned(),
-        })
     }
 
     /// The size of a file; none if it is not there.

@@ -13,7 +13,7 @@ mod file;
 mod host_key;
 mod key;
 
-pub use connection::{Connection, Endpoint, Space, address_problem};
+pub use connection::{Connection, Endpoint, Entry, Space, address_problem};
 pub use error::SftpError;
 pub use file::{BLOCK, Reader, Writer};
 pub use host_key::{HostKey, InvalidHostKey};

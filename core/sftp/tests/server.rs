@@ -1,7 +1,9 @@
 //! The client against a server in this process.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
-use cairn_sftp::{Connection, Endpoint, HostKey, SftpError, SshKey};
+use std::os::unix::fs::symlink;
+
+use cairn_sftp::{Connection, Endpoint, Entry, HostKey, SftpError, SshKey};
 use cairn_testkit::SftpServer;
 use cairn_types::{Coded as _, ErrorCode};
 
@@ -122,6 +124,38 @@ async fn a_file_is_written_read_renamed_and_removed() {
         .unwrap();
     let error = on.check_folder("/images/file").await.unwrap_err();
     assert!(matches!(error, SftpError::NoFolder { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_is_listed_whole() {
+    let (server, key) = (SftpServer::start().await, SshKey::generate().unwrap());
+    let on = open(&server, &key).await;
+    assert_eq!(on.list("/images").await.unwrap(), []);
+    server.make_folder("/images/below");
+    server.write("/images/below/deep", b"not listed");
+    // More than one answer of a server has.
+    for number in 0..250 {
+        let path = format!("/images/{number:03}");
+        server.write(&path, &vec![1; number]);
+    }
+    let images = server.root().join("images");
+    for (name, to) in [("link", "249"), ("to-nothing", "none"), ("up", "below")] {
+        symlink(images.join(to), images.join(name)).unwrap();
+    }
+    let listed = on.list("/images").await.unwrap();
+    let file = |name: String, size| Entry {
+        name,
+        is_file: true,
+        size,
+    };
+    let files = (0..250).map(|number| file(format!("{number:03}"), number));
+    let files = files.chain([file("link".to_owned(), 249)]);
+    let (listed, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|it| it.is_file);
+    assert!(listed.into_iter().eq(files));
+    let names: Vec<_> = others.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["below", "to-nothing", "up"]);
+    let error = on.list("/images/007").await.unwrap_err();
+    assert!(error.to_string().contains("list /images/007"), "{error}");
 }
 
 #[tokio::test]

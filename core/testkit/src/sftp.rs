@@ -148,6 +148,22 @@ impl SftpServer {
         fs::read(self.shared.on_disk(path)).expect("a file")
     }
 
+    /// Writes a file behind everybody's back.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn write(&self, path: &str, content: &[u8]) {
+        fs::write(self.shared.on_disk(path), content).expect("a file");
+    }
+
+    /// Removes a file behind everybody's back.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn remove(&self, path: &str) {
+        fs::remove_file(self.shared.on_disk(path)).expect("a file that goes");
+    }
+
     /// Sets how many bytes may still be written: then the disk is full.
     pub fn full_after(&self, bytes: u64) {
         *lock(&self.shared.cut_when_full) = false;

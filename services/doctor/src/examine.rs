@@ -1,8 +1,8 @@
-//! An examination: hosts and books are looked at, what is under way is left out, and what is left
-//! is looked at once more.
+//! An examination: hosts, depots and books are looked at, what is under way is left out, and what is
+//! left is looked at once more.
 //!
-//! A look reads the clock, then has a host say what it has, then has services read their rows. If
-//! no operation was at a resource from then on until now, what the host has and what the rows say
+//! A look reads the clock, then has a place say what it has, then has services read their rows. If
+//! no operation was at a resource from then on until now, what the place has and what the rows say
 //! of it are of the same moment, and must agree. That holds but for what is done beside operations,
 //! such as files that go after the operation has ended, or a virtual machine that ended by itself
 //! and of which the node has not heard: so only what two looks find, a pause apart, is told.
@@ -15,30 +15,31 @@ use std::{
 use cairn_agent::{AT_ONCE, Hosts};
 use cairn_proto::{
     call::{Mesh, Rpc as _},
-    compute::v1alpha1::{GetHostRequest, Host, HostClient, HostStatus, QueryHostRequest},
-    crud::Check,
+    compute::v1alpha1::{GetHostRequest, Host, HostClient},
     doctor::{
-        ext::v1alpha1::{InspectBooksRequest, InspectionExtensions, Suspect},
-        v1alpha1::{ExamineRequest, ExamineResponse, Finding, FixFindingRequest, UnexaminedHost},
+        ext::v1alpha1::{
+            Depot, InspectBooksRequest, InspectDepotRequest, InspectionExtensions, Suspect,
+        },
+        v1alpha1::{
+            ExamineRequest, ExamineResponse, Finding, FixFindingRequest, UnexaminedDepot,
+            UnexaminedHost,
+        },
     },
     fault::Fault,
     meta::Resource as _,
-    query::v1alpha1::{Condition, Operator, Query},
 };
 use cairn_types::ErrorCode;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::sleep;
 
 use crate::{
-    host::{Examined, Patient},
+    host::{Examined, Patient, not_connected},
+    places::Places,
     under_way::{Operations, Who, now},
 };
 
 /// Between the two looks: longer than what goes on beside operations usually takes.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The most that a query returns.
-const PAGE: u32 = 10_000;
 
 /// What an examination is made with.
 pub(crate) struct Examination {
@@ -51,19 +52,22 @@ pub(crate) struct Examination {
 /// What a look found.
 #[derive(Default)]
 struct Look {
-    /// Of things that nothing is at, by host, and there as they were told: what is in the way of
+    /// Of things that nothing is at, by place, and there as they were told: what is in the way of
     /// something else is told before it.
     findings: Vec<(Key, Finding)>,
     /// Those that something is at.
     unjudged: HashSet<Key>,
-    /// Why hosts could not be examined, by their uuid.
-    unexamined: BTreeMap<String, String>,
-    examined: HashSet<String>,
+    /// Why hosts and depots could not be examined.
+    unexamined: BTreeMap<Named, String>,
+    examined: HashSet<Named>,
 }
 
-/// What makes a finding the same in two looks: host, kind, identity, problem, owner and what was
-/// seen.
-type Key = (String, String, String, i32, String, String);
+/// A host or a depot: its type and its uuid.
+type Named = (String, String);
+
+/// What makes a finding the same in two looks: host, depot, kind, identity, problem, owner and what
+/// was seen.
+type Key = (String, String, String, String, i32, String, String);
 
 impl Examination {
     pub(crate) fn new(mesh: &Mesh, agents: Hosts) -> Self {
@@ -78,22 +82,17 @@ impl Examination {
     /// Examines what the request names.
     ///
     /// # Errors
-    /// If the request names something that is not there, or the books cannot be read. That a host
-    /// cannot be examined is in the answer.
+    /// If the request names something that is not there, or the books cannot be read. That a host or
+    /// a depot cannot be examined is in the answer.
     pub(crate) async fn run(&self, request: &ExamineRequest) -> Result<ExamineResponse, Fault> {
-        let hosts = self.hosts(request).await?;
-        let whole = request.host_uuid.is_none() && request.zone_uuid.is_none();
-        let first = self.look(&hosts, whole).await?;
+        let places = Places::named(request, &self.hosts, &self.inspections).await?;
+        let first = self.look(&places).await?;
         let (mut findings, mut unjudged) = (Vec::new(), first.unjudged);
         let (mut examined, mut unexamined) = (first.examined, first.unexamined);
         if !first.findings.is_empty() {
             sleep(PAUSE).await;
-            let places = first.findings.iter().map(|(_, it)| &it.host_uuid);
-            let places: HashSet<_> = places.collect();
-            let again = hosts.iter().filter(|host| places.contains(&host.uuid));
-            let again: Vec<_> = again.cloned().collect();
-            let books = places.contains(&String::new());
-            let second = self.look(&again, books).await?;
+            let again = places.of(first.findings.iter().map(|(_, finding)| finding));
+            let second = self.look(&again).await?;
             let mut found: HashMap<_, _> = second.findings.into_iter().collect();
             for (key, _) in first.findings {
                 findings.extend(found.remove(&key));
@@ -103,45 +102,51 @@ impl Examination {
             }
             unexamined.extend(second.unexamined);
         }
-        examined.retain(|uuid| !unexamined.contains_key(uuid));
-        Ok(ExamineResponse {
-            findings,
-            examined_host_count: u32::try_from(examined.len()).unwrap_or(u32::MAX),
-            unjudged_count: u32::try_from(unjudged.len()).unwrap_or(u32::MAX),
-            unexamined_hosts: unexamined
-                .into_iter()
-                .map(|(host_uuid, reason)| UnexaminedHost { host_uuid, reason })
-                .collect(),
-        })
+        examined.retain(|named| !unexamined.contains_key(named));
+        Ok(answer(findings, unjudged.len(), &examined, unexamined))
     }
 
-    /// Looks at hosts, and at the books if they are wanted.
-    async fn look(&self, hosts: &[Host], books: bool) -> Result<Look, Fault> {
+    async fn look(&self, places: &Places) -> Result<Look, Fault> {
         let began = now();
         let mut look = Look::default();
         let mut suspects = Vec::new();
-        if books {
+        if places.books {
             suspects.extend(self.books().await?);
         }
-        let patients = hosts
-            .iter()
-            .map(|host| async move { (host, self.patient(host).examine().await) });
-        let patients: Vec<_> = patients.collect();
-        let mut examined = stream::iter(patients).buffer_unordered(AT_ONCE);
-        while let Some((host, examined)) = examined.next().await {
+        let hosts = places.hosts.iter().map(|host| {
+            let named = (Host::NOUN.to_owned(), host.uuid.clone());
+            async move { (named, self.patient(host).examine().await) }.boxed()
+        });
+        let depots = places.depots.iter().map(|depot| {
+            let named = (depot.r#type.clone(), depot.uuid.clone());
+            async move { (named, self.depot(depot).await.into()) }.boxed()
+        });
+        let looks: Vec<_> = hosts.chain(depots).collect();
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some((named, examined)) = looks.next().await {
             match examined {
                 Examined::Has(found) => {
-                    look.examined.insert(host.uuid.clone());
+                    look.examined.insert(named);
                     suspects.extend(found);
                 }
                 Examined::Not(reason) => {
-                    look.unexamined.insert(host.uuid.clone(), reason);
+                    look.unexamined.insert(named, reason);
                 }
                 Examined::Gone => {}
             }
         }
         self.judge(&mut look, suspects, began).await?;
         Ok(look)
+    }
+
+    /// What of a depot its service cannot explain, or does not find there.
+    async fn depot(&self, depot: &Depot) -> Result<Vec<Suspect>, Fault> {
+        let depot = Some(depot.clone());
+        let inspected = self
+            .inspections
+            .inspect_depot(InspectDepotRequest { depot });
+        let inspected = inspected.await.map_err(|it| Fault::from_status(&it))?;
+        Ok(inspected.into_iter().flat_map(|it| it.suspects).collect())
     }
 
     /// Where the books do not agree among themselves.
@@ -163,7 +168,8 @@ impl Examination {
     /// it is not there any more. Another fix does not count as being at it.
     ///
     /// # Errors
-    /// `AgentUnreachable` if its host is away; `WrongState` if an operation is at it.
+    /// `AgentUnreachable` if its host is away, `Unavailable` if its depot is; `WrongState` if an
+    /// operation is at it.
     pub(crate) async fn find(
         &self,
         wanted: &FixFindingRequest,
@@ -176,9 +182,10 @@ impl Examination {
             },
             None => None,
         };
-        let suspects = match &host {
-            Some(host) => self.on_connected(host).await?,
-            None => self.books().await?.collect(),
+        let suspects = match (&host, depot_of(wanted)) {
+            (Some(host), _) => self.on_connected(host).await?,
+            (None, Some(depot)) => self.depot(&depot).await?,
+            (None, None) => self.books().await?.collect(),
         };
         let found = suspects.into_iter().find(|suspect| {
             suspect.finding.as_ref().is_some_and(|it| {
@@ -244,58 +251,63 @@ impl Examination {
                 false => look.findings.push((key, finding)),
             }
         }
-        let host = |(_, finding): &(Key, Finding)| finding.host_uuid.clone();
-        look.findings.sort_by_key(host);
+        let place = |(_, finding): &(Key, Finding)| {
+            let Finding {
+                host_uuid,
+                depot_uuid,
+                ..
+            } = finding;
+            (host_uuid.clone(), depot_uuid.clone())
+        };
+        look.findings.sort_by_key(place);
         Ok(())
     }
+}
 
-    /// The hosts that a request names.
-    async fn hosts(&self, request: &ExamineRequest) -> Result<Vec<Host>, Fault> {
-        let mut check = Check::default();
-        let mut named = Vec::new();
-        let fields = [
-            ("host_uuid", "uuid", &request.host_uuid),
-            ("zone_uuid", "zone_uuid", &request.zone_uuid),
-        ];
-        for (field, column, value) in fields {
-            if let Some(value) = value {
-                check.uuid(field, value);
-                named.push(condition(column, Operator::Eq, value));
-            }
-        }
-        check.finish()?;
-        let mut hosts: Vec<Host> = Vec::new();
-        loop {
-            let mut conditions = named.clone();
-            if let Some(last) = hosts.last() {
-                conditions.push(condition("uuid", Operator::Gt, &last.uuid));
-            }
-            let query = Query {
-                conditions,
-                sort_by: "uuid".to_owned(),
-                limit: Some(PAGE),
-                ..Query::default()
-            };
-            let query = Some(query);
-            let page = self.hosts.query_host(QueryHostRequest { query }).await;
-            let page = page.map_err(|status| Fault::from_status(&status))?.hosts;
-            let full = page.len() >= PAGE as usize;
-            hosts.extend(page);
-            if !full {
-                break;
-            }
-        }
-        match &request.host_uuid {
-            Some(uuid) if hosts.is_empty() => Err(Fault::not_found("host", uuid)),
-            _ => Ok(hosts),
+fn answer(
+    findings: Vec<Finding>,
+    unjudged: usize,
+    examined: &HashSet<Named>,
+    unexamined: BTreeMap<Named, String>,
+) -> ExamineResponse {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let is_host = |(noun, _): &&Named| noun == Host::NOUN;
+    let hosts = examined.iter().filter(is_host).count();
+    let mut answer = ExamineResponse {
+        findings,
+        examined_host_count: count(hosts),
+        examined_depot_count: count(examined.len() - hosts),
+        unjudged_count: count(unjudged),
+        ..ExamineResponse::default()
+    };
+    for (named, reason) in unexamined {
+        if is_host(&&named) {
+            let (_, host_uuid) = named;
+            let host = UnexaminedHost { host_uuid, reason };
+            answer.unexamined_hosts.push(host);
+        } else {
+            let (depot_type, depot_uuid) = named;
+            answer.unexamined_depots.push(UnexaminedDepot {
+                depot_type,
+                depot_uuid,
+                reason,
+            });
         }
     }
+    answer
+}
+
+fn depot_of(wanted: &FixFindingRequest) -> Option<Depot> {
+    Some(Depot {
+        r#type: wanted.depot_type.clone()?,
+        uuid: wanted.depot_uuid.clone()?,
+    })
 }
 
 /// The resources that a suspect has to do with.
 fn concerned(suspect: &Suspect) -> impl Iterator<Item = &str> {
     let finding = suspect.finding.iter();
-    let own = finding.flat_map(|it| [&*it.host_uuid, &*it.owner_uuid]);
+    let own = finding.flat_map(|it| [&*it.host_uuid, &*it.depot_uuid, &*it.owner_uuid]);
     let others = suspect.concerned_uuids.iter().map(String::as_str);
     own.chain(others).filter(|uuid| !uuid.is_empty())
 }
@@ -303,24 +315,11 @@ fn concerned(suspect: &Suspect) -> impl Iterator<Item = &str> {
 fn key(finding: &Finding) -> Key {
     (
         finding.host_uuid.clone(),
+        finding.depot_uuid.clone(),
         finding.kind.clone(),
         finding.identity.clone(),
         finding.problem,
         finding.owner_uuid.clone(),
         finding.detail.clone(),
     )
-}
-
-fn condition(field: &str, operator: Operator, value: &str) -> Condition {
-    Condition {
-        field: field.to_owned(),
-        operator: operator.into(),
-        values: vec![value.to_owned()],
-    }
-}
-
-/// Why a host that is not connected is not examined.
-pub(crate) fn not_connected(host: &Host) -> Option<String> {
-    let status = host.status();
-    (status != HostStatus::Connected).then(|| format!("the host is {status:?}"))
 }

@@ -1,6 +1,6 @@
 //! A fix: one finding is looked for again, in the queue of the resource that it belongs to, and put
 //! right as it is found then. What is seen and what is done about it are one step, which comes after
-//! the point of no return: whenever it runs, after a crash or as a job because the host was away, it
+//! the point of no return: whenever it runs, after a crash or as a job because its place was away, it
 //! acts on what is there at that moment, and on nothing that it knew before.
 
 use std::{sync::Arc, time::Duration};
@@ -82,11 +82,33 @@ impl Handler for Fix {
         if request.problem() == Problem::Unspecified {
             check.refuse("problem", "is not given; give that of the finding");
         }
-        let noun = &request.queue_type;
-        if self.catalog.resource(noun).is_none() {
-            let problem =
-                format!("is `{noun}`, which is no type of resource; give that of the finding");
-            check.refuse("queue_type", problem);
+        let nouns = [
+            ("queue_type", Some(&request.queue_type)),
+            ("depot_type", request.depot_type.as_ref()),
+        ];
+        for (field, noun) in nouns
+            .into_iter()
+            .filter_map(|(field, it)| Some((field, it?)))
+        {
+            if self.catalog.resource(noun).is_none() {
+                let problem =
+                    format!("is `{noun}`, which is no type of resource; give that of the finding");
+                check.refuse(field, problem);
+            }
+        }
+        if let Some(uuid) = &request.depot_uuid {
+            check.uuid("depot_uuid", uuid);
+        }
+        if request.depot_type.is_some() != request.depot_uuid.is_some() {
+            check.refuse(
+                "depot_uuid",
+                "goes with depot_type; give both of the finding, or neither",
+            );
+        } else if request.depot_uuid.is_some() && request.host_uuid.is_some() {
+            check.refuse(
+                "depot_uuid",
+                "is given beside host_uuid; give that of the two that the finding has",
+            );
         }
         check.finish()?;
         Ok(request.clone())
@@ -140,7 +162,7 @@ impl Step for CheckFinding {
 fn later(fault: &Fault) -> bool {
     matches!(
         fault.code,
-        ErrorCode::AgentUnreachable | ErrorCode::WrongState
+        ErrorCode::AgentUnreachable | ErrorCode::Unavailable | ErrorCode::WrongState
     )
 }
 

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use cairn_agent::Hosts;
 use cairn_proto::{
-    compute::v1alpha1::Host,
+    compute::v1alpha1::{Host, HostStatus},
     doctor::ext::v1alpha1::{GetPoolsRequest, InspectHostRequest, InspectionExtensions, Suspect},
     fault::Fault,
     meta::Resource as _,
 };
 use cairn_types::ErrorCode;
 use tokio::time::timeout;
-
-use crate::examine::not_connected;
 
 /// The agent lists processes, interfaces and files; more than this is a hanging machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -24,14 +22,23 @@ pub(crate) struct Patient<'a> {
     pub(crate) inspections: &'a InspectionExtensions,
 }
 
-/// What came of it.
+/// What came of an examination of a host or a depot.
 pub(crate) enum Examined {
-    /// What the rows do not explain, or the host does not have.
+    /// What the rows do not explain, or is not there.
     Has(Vec<Suspect>),
     /// Nothing is known, and why.
     Not(String),
-    /// The host is none any more.
+    /// There is no such host any more.
     Gone,
+}
+
+impl From<Result<Vec<Suspect>, Fault>> for Examined {
+    fn from(suspects: Result<Vec<Suspect>, Fault>) -> Self {
+        match suspects {
+            Ok(suspects) => Self::Has(suspects),
+            Err(fault) => Self::Not(fault.message),
+        }
+    }
 }
 
 impl Patient<'_> {
@@ -39,10 +46,9 @@ impl Patient<'_> {
         if let Some(reason) = not_connected(self.host) {
             return Examined::Not(reason);
         }
-        match self.suspects().await {
-            Ok(Some(suspects)) => Examined::Has(suspects),
-            Ok(None) => Examined::Gone,
-            Err(fault) => Examined::Not(fault.message),
+        match self.suspects().await.transpose() {
+            Some(suspects) => suspects.into(),
+            None => Examined::Gone,
         }
     }
 
@@ -94,4 +100,10 @@ impl Patient<'_> {
             inspected.into_iter().flat_map(|it| it.suspects).collect(),
         ))
     }
+}
+
+/// Why a host that is not connected is not examined.
+pub(crate) fn not_connected(host: &Host) -> Option<String> {
+    let status = host.status();
+    (status != HostStatus::Connected).then(|| format!("the host is {status:?}"))
 }

@@ -1,13 +1,15 @@
-//! The doctor: holds what the database says against what every host really has.
+//! The doctor: holds what the database says against what every host and every depot really has.
 //!
 //! It knows of no kind of thing itself. A connected host is asked what it has, every service that
 //! implements the extension point [`Inspection`](cairn_proto::doctor::ext::v1alpha1) says which of
-//! it its own tables do not explain, and of that only what nothing is at is told. What is told says
+//! it, and of what is in its depots, its own tables do not explain, and of that only what nothing is
+//! at is told. What is told says
 //! what puts it right, and a fix is an operation that does so. [`Doctor`] is this area of a node.
 
 mod examine;
 mod fix;
 mod host;
+mod places;
 mod references;
 mod under_way;
 

@@ -1,14 +1,17 @@
 //! An examination among services that say what a test wants, of hosts that are rows.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use cairn_agent::{Agents, Options};
 use cairn_agent_protocol::HostInventory;
-use cairn_inspect::{Inspect, Place, Suspect, extension};
+use cairn_inspect::{Depot, Inspect, Place, Suspect, extension};
 use cairn_mesh::LocalMesh;
 use cairn_operation::Operations;
 use cairn_proto::{
@@ -29,7 +32,7 @@ use cairn_queue::Queues;
 use cairn_resource::{Resources, now};
 use cairn_testkit::{Database, TestStore, on_both_databases, tables_of};
 use cairn_tls::{Ca, Identity};
-use cairn_types::{AccountUuid, Uuid};
+use cairn_types::{AccountUuid, ErrorCode, Uuid};
 use futures::stream::BoxStream;
 use tempfile::TempDir;
 use tonic::{Request, Response};
@@ -40,6 +43,7 @@ on_both_databases!(
     what_nobody_is_at_is_told,
     what_is_at_rest_for_one_look_only_is_not_told,
     a_host_that_cannot_be_asked_is_listed,
+    what_is_in_a_depot_is_told_and_one_that_cannot_be_asked_is_listed,
     a_reference_to_nothing_is_found,
     what_a_request_names_must_be_there,
 );
@@ -49,6 +53,8 @@ on_both_databases!(
 struct Says {
     looks: AtomicU32,
     suspects: Mutex<Vec<Vec<Suspect>>>,
+    /// Of depots, by their uuids.
+    depots: Mutex<BTreeMap<String, Result<Vec<Suspect>, Fault>>>,
 }
 
 struct Part(Arc<Says>);
@@ -64,6 +70,23 @@ impl Inspect for Part {
         let looks = self.0.suspects.lock().unwrap();
         let said = looks.get(look).or(looks.last());
         Ok(said.cloned().unwrap_or_default())
+    }
+
+    async fn depots(&self) -> Result<Vec<Depot>, Fault> {
+        let depots = self.0.depots.lock().unwrap();
+        Ok(depots.keys().map(|uuid| depot(uuid)).collect())
+    }
+
+    async fn depot(&self, depot: &Depot) -> Result<Vec<Suspect>, Fault> {
+        let depots = self.0.depots.lock().unwrap();
+        depots.get(&depot.uuid).cloned().unwrap_or(Ok(Vec::new()))
+    }
+}
+
+fn depot(uuid: &str) -> Depot {
+    Depot {
+        noun: "backup-storage".to_owned(),
+        uuid: uuid.to_owned(),
     }
 }
 
@@ -279,6 +302,54 @@ async fn a_host_that_cannot_be_asked_is_listed(database: Database) {
     };
     let one = cloud.examine(request).await.unwrap();
     assert_eq!(one.unexamined_hosts.len(), 1);
+}
+
+async fn what_is_in_a_depot_is_told_and_one_that_cannot_be_asked_is_listed(database: Database) {
+    let cloud = Fixture::new(database).await;
+    let [sound, full, busy, away] = [(); 4].map(|()| uuid());
+    let seen = |detail: &str| Suspect::extra("thing", "it", detail);
+    let fault = Fault::new(ErrorCode::Unavailable, "it is away");
+    let says = [
+        (&sound, Ok(Vec::new())),
+        (&full, Ok(vec![seen("a")])),
+        (&busy, Ok(vec![seen("b")])),
+        (&away, Err(fault)),
+    ];
+    let says = says.map(|(uuid, says)| (uuid.clone(), says)).into();
+    *cloud.says.depots.lock().unwrap() = says;
+    // Whatever is found in a depot that an operation is at may be under way.
+    cloud.operation(&busy, OperationState::Accepted).await;
+    cloud.say(&[&[seen("of the books")]]);
+    let examined = cloud.all().await;
+    let told: Vec<_> = examined
+        .findings
+        .iter()
+        .map(|it| (&*it.depot_type, &*it.depot_uuid, &*it.detail))
+        .collect();
+    let expected = [("", "", "of the books"), ("backup-storage", &*full, "a")];
+    assert_eq!(told, expected, "{examined:?}");
+    // Nobody owns it: it is fixed in the queue of its depot.
+    let finding = &examined.findings[1];
+    let queue = (&*finding.queue_type, &finding.queue_uuid);
+    assert_eq!(queue, ("backup-storage", &full));
+    assert_eq!(examined.unjudged_count, 1);
+    assert_eq!(examined.examined_depot_count, 3);
+    assert_eq!(examined.examined_host_count, 0);
+    let [unexamined] = &*examined.unexamined_depots else {
+        panic!("{examined:?}");
+    };
+    assert_eq!(unexamined.depot_uuid, away);
+    assert_eq!(unexamined.reason, "test: it is away");
+
+    // Who names a host wants to hear of that.
+    let host = cloud.host(HostStatus::Disconnected).await;
+    let request = ExamineRequest {
+        host_uuid: Some(host),
+        ..ExamineRequest::default()
+    };
+    let one = cloud.examine(request).await.unwrap();
+    assert_eq!((one.findings, one.unexamined_depots), (vec![], vec![]));
+    assert_eq!(one.examined_depot_count, 0);
 }
 
 async fn a_reference_to_nothing_is_found(database: Database) {

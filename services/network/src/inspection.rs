@@ -36,6 +36,7 @@ impl Inspect for Inspection {
         suspects.extend(leases_of_none(store).await?);
         suspects.extend(servers_of_none(store).await?);
         suspects.extend(bridges_of_none(store).await?);
+        suspects.extend(bridges_to_go(store).await?);
         Ok(suspects)
     }
 
@@ -187,6 +188,26 @@ async fn bridges_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
         let detail = format!("held in cluster {cluster}, which the network is not attached to");
         let suspect = Suspect::extra("bridge-name", format!("{bridge} cluster {cluster}"), detail);
         let suspect = suspect.repair();
+        Ok(suspect.of(L2Network::NOUN, network).concerns(cluster))
+    };
+    store
+        .rows(sql, Vec::new())
+        .await?
+        .iter()
+        .map(suspect)
+        .collect()
+}
+
+/// Bridges that somebody began to take from a cluster, and did not come to the end.
+async fn bridges_to_go(store: &Store) -> Result<Vec<Suspect>, StoreError> {
+    let sql = "SELECT b.bridge, b.cluster_uuid, b.l2_network_uuid FROM cluster_bridge b \
+               JOIN l2_network_attachment a ON a.l2_network_uuid = b.l2_network_uuid \
+               AND a.cluster_uuid = b.cluster_uuid WHERE b.removing <> 0";
+    let suspect = |row: &Row| {
+        let (bridge, cluster, network) = (row.text(0)?, row.text(1)?, row.text(2)?);
+        let detail = format!("its removal from cluster {cluster} was begun and not finished");
+        let identity = format!("{bridge} cluster {cluster}");
+        let suspect = Suspect::differs("bridge-removal", identity, detail).repair();
         Ok(suspect.of(L2Network::NOUN, network).concerns(cluster))
     };
     store

@@ -32,8 +32,8 @@ use cairn_proto::{
     network::{
         internal::v1alpha1::NetworkInternalDispatch,
         v1alpha1::{
-            IpRangeDispatch, L2NetworkAttachmentDispatch, L2NetworkDispatch, L3NetworkDispatch,
-            VmNicDispatch,
+            IpRangeDispatch, L2NetworkAttachmentDispatch, L2NetworkClient, L2NetworkDispatch,
+            L3NetworkDispatch, VmNicDispatch,
         },
     },
     serve::Standard,
@@ -92,6 +92,7 @@ pub(crate) struct Area {
     clusters: ClusterClient,
     vms: VmInstanceClient,
     doctor: DoctorClient,
+    l2_networks: L2NetworkClient,
     hosts: Hosts,
 }
 
@@ -110,6 +111,7 @@ impl Network {
             clusters: ClusterClient::new(mesh.clone()),
             vms: VmInstanceClient::new(mesh.clone()),
             doctor: DoctorClient::new(mesh.clone()),
+            l2_networks: L2NetworkClient::new(mesh.clone()),
             hosts: Hosts::new(mesh, agents, token),
         }))
     }

@@ -26,7 +26,7 @@ use cairn_store::Tx;
 
 use crate::{Area, path::path_problem};
 
-pub(crate) use connect::{images, on};
+pub(crate) use connect::{PROBE, images, on};
 
 /// The longest name of a user, as Linux has it.
 const USERNAME_MAX: usize = 32;

@@ -84,12 +84,12 @@ pub(crate) fn register(
 }
 
 /// The file of an image, once it is whole.
-fn file(storage: &BackupStorage, image: &str) -> String {
+pub(crate) fn file(storage: &BackupStorage, image: &str) -> String {
     format!("{}/{image}", images(storage))
 }
 
 /// The file of an image while it comes.
-fn part(storage: &BackupStorage, image: &str) -> String {
+pub(crate) fn part(storage: &BackupStorage, image: &str) -> String {
     format!("{}.part", file(storage, image))
 }
 

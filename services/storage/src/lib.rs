@@ -73,6 +73,12 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "copies that go with a volume",
         sql: include_str!("../migrations/0004_volume_copy.sql"),
     },
+    Migration {
+        service: "storage",
+        number: 5,
+        name: "folders of deleted storages",
+        sql: include_str!("../migrations/0005_deleted_pool.sql"),
+    },
 ];
 
 /// What this area needs of the node that runs it.
@@ -192,7 +198,7 @@ impl Storage {
     /// What this area adds to the work of other services.
     #[must_use]
     pub fn extensions(&self) -> Vec<Extension> {
-        let inspection = inspection::Inspection(self.0.store.clone());
+        let inspection = inspection::Inspection(Arc::clone(&self.0));
         vec![cairn_inspect::extension("storage", inspection)]
     }
 

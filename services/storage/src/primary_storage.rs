@@ -18,8 +18,8 @@ use cairn_proto::{
         UpdatePrimaryStorageRequest,
     },
 };
-use cairn_resource::{Creating, Creation, Deleting, Updating};
-use cairn_store::Tx;
+use cairn_resource::{Creating, Creation, Deleting, Removal, Updating};
+use cairn_store::{Tx, Value};
 
 use crate::{Area, path::path_problem};
 
@@ -42,7 +42,7 @@ pub(crate) fn register(
     Ok(operations
         .register(Creating::<CreatePrimaryStorageRequest, _>::with(New))
         .register(Updating::<UpdatePrimaryStorageRequest>::plain())
-        .register(Deleting::<DeletePrimaryStorageRequest>::plain())
+        .register(Deleting::<DeletePrimaryStorageRequest, _>::with(Gone))
         .register(attach::Attach(Arc::clone(area)))
         .register(detach::Detach::new(flows)?))
 }
@@ -59,11 +59,29 @@ impl Creation<CreatePrimaryStorageRequest> for New {
 
     async fn complete(
         &self,
-        _: &mut Tx,
+        tx: &mut Tx,
         _: &CreatePrimaryStorageRequest,
         storage: &mut PrimaryStorage,
     ) -> Result<(), Fault> {
         storage.set_state(ResourceState::Enabled);
+        let sql = "DELETE FROM deleted_pool WHERE zone_uuid = ? AND path = ?";
+        tx.execute(sql, folder(storage)).await?;
         Ok(())
     }
+}
+
+/// Hosts that are away may keep files that somebody has to find when they are back.
+struct Gone;
+
+#[async_trait]
+impl Removal<DeletePrimaryStorageRequest> for Gone {
+    async fn complete(&self, tx: &mut Tx, storage: &PrimaryStorage) -> Result<(), Fault> {
+        let sql = "INSERT INTO deleted_pool (zone_uuid, path) VALUES (?, ?) ON CONFLICT DO NOTHING";
+        tx.execute(sql, folder(storage)).await?;
+        Ok(())
+    }
+}
+
+fn folder(storage: &PrimaryStorage) -> Vec<Value> {
+    vec![(&storage.zone_uuid).into(), (&storage.path).into()]
 }

@@ -1,6 +1,7 @@
 //! The area in a mesh of its own, with zones, clusters and hosts that are rows and nothing else.
 //! What agents do is the business of suites that have some.
 
+mod backup_files;
 mod backup_storages;
 mod places;
 mod refusals;
@@ -18,6 +19,7 @@ use cairn_proto::{
     compute::v1alpha1::{
         Cluster, ClusterDispatch, Host, HostDispatch, HostStatus, ResourceState, Zone,
     },
+    doctor::ext::v1alpha1::InspectionExtensions,
     event::{self, OperationResponse},
     fault::Fault,
     meta::{Catalog, Resource},
@@ -51,6 +53,7 @@ struct Fixture {
     storages: PrimaryStorageClient,
     images: ImageClient,
     internal: StorageInternalClient,
+    inspections: InspectionExtensions,
     zone: String,
     cluster: String,
     area: Storage,
@@ -112,7 +115,7 @@ impl Fixture {
             resources.clone(),
         )))));
         services.push(Arc::new(HostDispatch(Arc::new(Standard(resources)))) as Arc<dyn Dispatch>);
-        mesh.serve(services, vec![]).unwrap();
+        mesh.serve(services, storage.extensions()).unwrap();
 
         let (zone, cluster) = (uuid(), uuid());
         let fixture = Self {
@@ -120,6 +123,7 @@ impl Fixture {
             storages: PrimaryStorageClient::new(mesh.handle()),
             images: ImageClient::new(mesh.handle()),
             internal: StorageInternalClient::new(mesh.handle()),
+            inspections: InspectionExtensions::new(mesh.handle()),
             zone: zone.clone(),
             cluster: cluster.clone(),
             area: storage,

@@ -29,6 +29,14 @@ impl<T: Default> Turns<T> {
         });
     }
 
+    /// How many have the turn of that file, or wait for it.
+    #[cfg(test)]
+    pub(crate) fn queued(&self, file: &str) -> usize {
+        // The map's own apart.
+        let turn = self.lock().get(file).map(Arc::strong_count);
+        turn.unwrap_or(1) - 1
+    }
+
     /// Nobody panics while holding it; if someone did, the map would still be whole.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<T>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

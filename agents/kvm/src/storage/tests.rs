@@ -216,3 +216,12 @@ async fn a_volume_is_made_once() {
     }
     assert_eq!(pool.files(), ["1.qcow2"]);
 }
+
+#[tokio::test]
+async fn what_is_no_pool_has_no_files() {
+    let pool = Pool::new().await;
+    std::fs::write(pool.path("another's"), "not a folder").unwrap();
+    for path in ["none", "another's"] {
+        assert_eq!(pool.storage.files(&pool.path(path)).await.unwrap(), []);
+    }
+}

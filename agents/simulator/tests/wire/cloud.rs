@@ -4,11 +4,19 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use axum::{
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
 use reqwest::StatusCode;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -16,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use cairn_agent::{AgentError, Agents, Delivered, Head, HostRegistry, callback_router};
 use cairn_agent_protocol::{
-    AgentCommand, CommandErrorCode, CommandHead, Connect, CreateVolume, Enrollment, Hello,
+    AgentCommand, CommandErrorCode, CommandHead, Connect, CreateVolume, Enrollment, Hello, Moment,
+    header,
 };
 use cairn_agent_runtime::{AgentServer, Options};
 use cairn_simulator::{Fault, FaultEffect, Record, Simulator};
@@ -27,6 +36,8 @@ use cairn_types::{HostUuid, OperationUuid, TaskUuid, Uuid};
 pub(crate) struct Registry {
     pub(crate) fingerprints: Mutex<HashMap<HostUuid, String>>,
     pub(crate) ended: Mutex<HashSet<OperationUuid>>,
+    /// Whether the node's answers to agents are lost on their way back.
+    pub(crate) answers_lost: AtomicBool,
     /// How many callbacks of a known host came.
     pub(crate) callbacks: watch::Sender<usize>,
     pub(crate) hellos: watch::Sender<Vec<Hello>>,
@@ -89,6 +100,8 @@ async fn node_with(
     let agents = Agents::new(change(options), &credentials).unwrap();
     let registry = Arc::new(Registry::default());
     let router = callback_router(agents.clone(), registry.clone());
+    let losing = from_fn_with_state(registry.clone(), answer_or_lose);
+    let router = router.layer(losing);
     let mut tasks = JoinSet::new();
     let tls = mutual_server(&credentials).unwrap();
     tasks.spawn(serve(
@@ -99,6 +112,18 @@ async fn node_with(
         CancellationToken::new(),
     ));
     (agents, registry, callback, tasks)
+}
+
+async fn answer_or_lose(
+    State(registry): State<Arc<Registry>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let answer = next.run(request).await;
+    if registry.answers_lost.load(Ordering::SeqCst) {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    answer
 }
 
 /// A simulator's process.
@@ -341,12 +366,13 @@ pub(crate) fn volume() -> CreateVolume {
     }
 }
 
-pub(crate) async fn post(
+async fn post_seen(
     client: &reqwest::Client,
     process: &Process,
     host: HostUuid,
     head: Head,
-) -> StatusCode {
+    seen: Option<Moment>,
+) -> (StatusCode, Moment) {
     let name = Identity::Host(host).dns_name();
     let url = format!(
         "https://{name}:{}/v1/commands/connect",
@@ -366,13 +392,31 @@ pub(crate) async fn post(
         token,
         timeout,
         callbacks: Vec::new(),
+        seen,
+        after: None,
         traceparent: None,
     };
     let mut request = client.post(url).body("{}");
     for (name, value) in head.to_headers() {
         request = request.header(name, value);
     }
-    request.send().await.unwrap().status()
+    let answer = request.send().await.unwrap();
+    let moment = answer.headers()[header::MOMENT].to_str().unwrap();
+    (answer.status(), moment.parse().unwrap())
+}
+
+/// Posts a command as somebody who has heard nothing of the host, and then what it said.
+pub(crate) async fn post(
+    client: &reqwest::Client,
+    process: &Process,
+    host: HostUuid,
+    head: Head,
+) -> StatusCode {
+    let (status, moment) = post_seen(client, process, host, head, None).await;
+    if status != StatusCode::PRECONDITION_FAILED {
+        return status;
+    }
+    post_seen(client, process, host, head, Some(moment)).await.0
 }
 
 /// Waits for a state of the file system, which tells nobody of its changes.

@@ -1,15 +1,18 @@
 //! What comes late: commands that were overtaken, and outcomes of an earlier time.
 
+use std::sync::atomic::Ordering;
+
+use futures::future::join_all;
 use reqwest::StatusCode;
 
 use crate::{
-    cloud::{Cloud, head, http, impatient},
+    cloud::{Cloud, head, http, impatient, node, only, options},
     network::{Network, credentials_of},
 };
 use cairn_agent::Head;
-use cairn_agent_protocol::{Connect, Outcome, OutcomeReport};
+use cairn_agent_protocol::{CommandErrorCode, Connect, Moment, Outcome, OutcomeReport};
 use cairn_simulator::{Fault, FaultEffect, Simulator};
-use cairn_types::HostUuid;
+use cairn_types::{HostUuid, Uuid};
 
 /// Reports a task's outcome as the host, and gives the node's answer.
 async fn report_of(cloud: &Cloud, host: HostUuid, head: Head) -> StatusCode {
@@ -17,6 +20,7 @@ async fn report_of(cloud: &Cloud, host: HostUuid, head: Head) -> StatusCode {
         task: head.task,
         operation: head.operation,
         host,
+        began: Moment::start(Uuid::nil()),
         outcome: Outcome::Ok(serde_json::Value::Null),
     };
     let url = format!("https://{}/v1/outcomes", cloud.callback);
@@ -85,4 +89,168 @@ async fn an_outcome_of_an_earlier_time_does_not_double_a_command_under_way() {
     };
     cloud.done(host, after, Connect {}).await.unwrap();
     assert_eq!(process.runs_of(head.task).len(), 1);
+}
+
+fn refused(answer: &StatusCode) -> bool {
+    *answer == StatusCode::PRECONDITION_FAILED
+}
+
+/// As if each had been sent twice, and the one that was late had waited in a buffer until nobody
+/// remembers the task: before and after the agent started anew.
+#[tokio::test]
+async fn a_duplicate_that_comes_when_its_task_is_forgotten_does_nothing() {
+    let cloud = Cloud::new().await;
+    let process = cloud
+        .process(Simulator::default(), impatient(&cloud.agent_dir()))
+        .await;
+    let host = cloud.add_host(&process).await;
+    let network = Network::before(&cloud, &process, host).await;
+    let (first, other) = (head(), head());
+    let second = Head {
+        resource: first.resource,
+        ..head()
+    };
+    for head in [first, second, other] {
+        cloud.done(host, head, Connect {}).await.unwrap();
+    }
+    cloud.has_forgotten_all(host).await;
+    let late = network.deliver_again().await;
+    assert!(late.len() >= 3 && late.iter().all(refused), "{late:?}");
+
+    let simulator = process.stop().await;
+    let process = cloud
+        .process(simulator, impatient(&cloud.agent_dir()))
+        .await;
+    cloud.heard_of(host, 2).await;
+    network.leads_to(&process);
+    let late = network.deliver_again().await;
+    assert!(late.len() >= 3 && late.iter().all(refused), "{late:?}");
+    // Whoever is alive is served all the same.
+    cloud.done(host, second, Connect {}).await.unwrap();
+    for (head, runs) in [(first, 1), (second, 2), (other, 1)] {
+        assert_eq!(process.runs_of(head.task).len(), runs);
+    }
+}
+
+/// The creation is given up while it is still on its way, and what it would have made is taken away.
+#[tokio::test]
+async fn a_command_that_was_overtaken_by_its_rollback_does_nothing() {
+    let cloud = Cloud::new().await;
+    let process = cloud
+        .process(Simulator::default(), impatient(&cloud.agent_dir()))
+        .await;
+    let host = cloud.add_host(&process).await;
+    let network = Network::before(&cloud, &process, host).await;
+    let run = head();
+    let rollback = Head {
+        resource: run.resource,
+        ..head()
+    };
+    let taken = network.hold();
+    tokio::select! {
+        _ = cloud.call(host, run, Connect {}) => panic!("it is held"),
+        () = network.took_more_than(taken) => {}
+    }
+    cloud.agents.set_address(host, process.address);
+    cloud.done(host, rollback, Connect {}).await.unwrap();
+    // What is delivered again comes behind what was held.
+    network.let_go();
+    let late = network.deliver_again().await;
+    assert!(late.iter().all(refused), "{late:?}");
+    assert!(process.runs_of(run.task).is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_has_heard_nothing_of_a_host_is_told_and_goes_on() {
+    let cloud = Cloud::new().await;
+    let process = cloud.start().await;
+    let host = cloud.add_host(&process).await;
+    let (second, registry, _callback, _tasks) = node(&cloud.ca).await;
+    let known = cloud.registry.fingerprints.lock().unwrap().clone();
+    registry.fingerprints.lock().unwrap().extend(known);
+    second.set_address(host, process.address);
+    let resource = head().resource;
+    for agents in [&cloud.agents, &second, &cloud.agents] {
+        let head = Head { resource, ..head() };
+        let delivered = agents.call(host, head, &Connect {}).await.unwrap();
+        assert!(delivered.reply.is_ok());
+        delivered.ack.committed();
+        assert_eq!(process.runs_of(head.task).len(), 1);
+    }
+}
+
+/// Each that is taken, or forgotten, is news to the others.
+#[tokio::test]
+async fn many_commands_of_one_resource_are_not_sent_over_and_over() {
+    const COMMANDS: usize = 100;
+    let cloud = Cloud::new().await;
+    let process = cloud.start().await;
+    let host = cloud.add_host(&process).await;
+    let network = Network::before(&cloud, &process, host).await;
+    let resource = head().resource;
+    let all = (0..COMMANDS).map(|_| {
+        let head = Head { resource, ..head() };
+        cloud.done(host, head, Connect {})
+    });
+    for done in join_all(all).await {
+        done.unwrap();
+    }
+    assert_eq!(process.simulator.records().len(), COMMANDS);
+    // One refusal at most for each that was forgotten, and one to begin with.
+    let sent = network.taken();
+    assert!(sent <= 2 * COMMANDS + 1, "{sent}");
+}
+
+#[tokio::test]
+async fn a_task_that_failed_and_is_tried_again_is_not_given_the_failure_again() {
+    let cloud = Cloud::new().await;
+    let process = cloud
+        .process(Simulator::default(), options(&cloud.agent_dir()))
+        .await;
+    let host = cloud.add_host(&process).await;
+    let fail = FaultEffect::Fail {
+        code: CommandErrorCode::Failed,
+        message: "the disk is on fire".to_owned(),
+    };
+    process.simulator.inject(only(host, 1, fail));
+    cloud.registry.answers_lost.store(true, Ordering::SeqCst);
+    let head = head();
+    let failed = cloud.done(host, head, Connect {}).await;
+    assert_eq!(failed, Err(CommandErrorCode::Failed));
+    // The agent has not heard that this is committed: it has the failure still.
+    cloud.registry.answers_lost.store(false, Ordering::SeqCst);
+    cloud.done(host, head, Connect {}).await.unwrap();
+    assert_eq!(process.runs_of(head.task).len(), 2);
+    cloud.has_forgotten_all(host).await;
+}
+
+/// The agent reports the failure again while the second attempt is on its way.
+#[tokio::test]
+async fn a_failure_that_is_reported_again_does_not_end_the_next_attempt() {
+    let cloud = Cloud::new().await;
+    let process = cloud
+        .process(Simulator::default(), impatient(&cloud.agent_dir()))
+        .await;
+    let host = cloud.add_host(&process).await;
+    let network = Network::before(&cloud, &process, host).await;
+    let fail = FaultEffect::Fail {
+        code: CommandErrorCode::Failed,
+        message: "the disk is on fire".to_owned(),
+    };
+    process.simulator.inject(only(host, 1, fail));
+    cloud.registry.answers_lost.store(true, Ordering::SeqCst);
+    let head = head();
+    let failed = cloud.done(host, head, Connect {}).await;
+    assert_eq!(failed, Err(CommandErrorCode::Failed));
+    let taken = network.hold();
+    let again = cloud.done(host, head, Connect {});
+    let reported = async {
+        network.took_more_than(taken).await;
+        cloud.registry.answers_lost.store(false, Ordering::SeqCst);
+        cloud.has_forgotten_all(host).await;
+        network.let_go();
+    };
+    let (again, ()) = tokio::join!(again, reported);
+    again.unwrap();
+    assert_eq!(process.runs_of(head.task).len(), 2);
 }

@@ -24,22 +24,37 @@ use cairn_types::{HostUuid, Uuid};
 
 /// A request, and where its answer goes.
 struct Parcel {
+    request: Request,
+    answer: oneshot::Sender<Response>,
+}
+
+#[derive(Clone)]
+struct Request {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-    answer: oneshot::Sender<Response>,
 }
 
 #[derive(Clone)]
 struct Entrance {
     parcels: mpsc::UnboundedSender<Parcel>,
-    taken: watch::Sender<usize>,
+    taken: watch::Sender<Vec<Request>>,
+}
+
+impl Entrance {
+    async fn send(&self, request: Request) -> Response {
+        let (answer, answered) = oneshot::channel();
+        let parcel = Parcel { request, answer };
+        self.parcels.send(parcel).ok().unwrap();
+        answered.await.unwrap()
+    }
 }
 
 /// The way to one host's agent; requests go on one after another.
 pub(crate) struct Network {
     open: watch::Sender<bool>,
-    taken: watch::Sender<usize>,
+    entrance: Entrance,
+    target: watch::Sender<SocketAddr>,
     _tasks: JoinSet<()>,
 }
 
@@ -49,28 +64,27 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (parcels, taken_in) = mpsc::unbounded_channel();
-        let (open, taken) = (watch::Sender::new(true), watch::Sender::new(0));
-        let entrance = Entrance {
-            parcels,
-            taken: taken.clone(),
-        };
+        let (open, taken) = (watch::Sender::new(true), watch::Sender::default());
+        let entrance = Entrance { parcels, taken };
         let tls = mutual_server(&credentials_of(cloud, host)).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(
             listener,
             tls,
-            Router::new().fallback(enter).with_state(entrance),
+            Router::new().fallback(enter).with_state(entrance.clone()),
             Limits::default(),
             CancellationToken::new(),
         ));
         let node = credentials(&cloud.ca, Identity::Node(Uuid::new_v4()));
         let client = http(&node, &[(host, process.address)]);
-        let way = (client, host, process.address);
+        let target = watch::Sender::new(process.address);
+        let way = (client, host, target.subscribe());
         tasks.spawn(deliver(taken_in, open.subscribe(), way));
         cloud.agents.set_address(host, address);
         Self {
             open,
-            taken,
+            entrance,
+            target,
             _tasks: tasks,
         }
     }
@@ -78,17 +92,37 @@ impl Network {
     /// Nothing is delivered until [`Network::let_go`]; returns how much was taken in so far.
     pub(crate) fn hold(&self) -> usize {
         self.open.send_replace(false);
-        *self.taken.borrow()
+        self.taken()
+    }
+
+    /// How much was taken in so far.
+    pub(crate) fn taken(&self) -> usize {
+        self.entrance.taken.borrow().len()
     }
 
     /// Waits until it has taken in more than that.
     pub(crate) async fn took_more_than(&self, count: usize) {
-        let mut taken = self.taken.subscribe();
-        taken.wait_for(|taken| *taken > count).await.unwrap();
+        let mut taken = self.entrance.taken.subscribe();
+        taken.wait_for(|taken| taken.len() > count).await.unwrap();
     }
 
     pub(crate) fn let_go(&self) {
         self.open.send_replace(true);
+    }
+
+    /// The host's agent is another process now.
+    pub(crate) fn leads_to(&self, process: &Process) {
+        self.target.send_replace(process.address);
+    }
+
+    /// Delivers all that it has taken in once more, and gives the answers.
+    pub(crate) async fn deliver_again(&self) -> Vec<StatusCode> {
+        let taken = self.entrance.taken.borrow().clone();
+        let mut answers = Vec::new();
+        for request in taken {
+            answers.push(self.entrance.send(request).await.status());
+        }
+        answers
     }
 }
 
@@ -98,28 +132,24 @@ async fn enter(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (answer, answered) = oneshot::channel();
-    let parcel = Parcel {
-        uri,
-        headers,
-        body,
-        answer,
-    };
-    entrance.parcels.send(parcel).ok().unwrap();
-    entrance.taken.send_modify(|taken| *taken += 1);
-    answered.await.unwrap()
+    let request = Request { uri, headers, body };
+    let sent = entrance.send(request.clone());
+    entrance.taken.send_modify(|taken| taken.push(request));
+    sent.await
 }
 
 async fn deliver(
     mut parcels: mpsc::UnboundedReceiver<Parcel>,
     mut open: watch::Receiver<bool>,
-    (client, host, address): (reqwest::Client, HostUuid, SocketAddr),
+    (client, host, target): (reqwest::Client, HostUuid, watch::Receiver<SocketAddr>),
 ) {
     let name = Identity::Host(host).dns_name();
     while let Some(parcel) = parcels.recv().await {
         open.wait_for(|open| *open).await.unwrap();
-        let url = format!("https://{name}:{}{}", address.port(), parcel.uri.path());
-        let request = client.post(url).headers(parcel.headers).body(parcel.body);
+        let Request { uri, headers, body } = parcel.request;
+        let port = target.borrow().port();
+        let url = format!("https://{name}:{port}{}", uri.path());
+        let request = client.post(url).headers(headers).body(body);
         let answer = match request.send().await {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::cloud::{Cloud, credentials, head, http, only, without_certificate};
 use cairn_agent::{AgentError, Agents, Head};
-use cairn_agent_protocol::{Connect, Outcome, OutcomeReport};
+use cairn_agent_protocol::{Connect, Moment, Outcome, OutcomeReport};
 use cairn_agent_runtime::RuntimeError;
 use cairn_simulator::FaultEffect;
 use cairn_tls::{Ca, Credentials, Identity, generate_key_and_request};
@@ -26,6 +26,7 @@ async fn a_host_speaks_for_itself_only() {
         task,
         operation: OperationUuid::generate(),
         host,
+        began: Moment::start(Uuid::nil()),
         outcome: Outcome::Ok(Value::Null),
     };
     let send = async |credentials: &Credentials, report: &OutcomeReport| {

@@ -5,14 +5,15 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
+    path::Path,
     sync::Arc,
 };
 
 use russh_sftp::{
     extensions::Statvfs,
     protocol::{
-        Attrs, Data, ExtendedReply, FileAttributes, Handle, OpenFlags, Packet, Status, StatusCode,
-        Version,
+        Attrs, Data, ExtendedReply, File as Entry, FileAttributes, Handle, Name, OpenFlags, Packet,
+        Status, StatusCode, Version,
     },
     server::Handler,
 };
@@ -22,10 +23,15 @@ use super::{Refusal, Shared};
 /// What a server without a limit says that it has.
 const SPACE: u64 = 1 << 40;
 
+/// How many entries of a folder one answer has.
+const ENTRIES: usize = 100;
+
 /// The open files of a connection.
 pub(super) struct Files {
     shared: Arc<Shared>,
     open: HashMap<String, File>,
+    /// Of open folders, what was not told yet.
+    folders: HashMap<String, Vec<Entry>>,
     last: u64,
 }
 
@@ -34,8 +40,14 @@ impl Files {
         Self {
             shared,
             open: HashMap::new(),
+            folders: HashMap::new(),
             last: 0,
         }
+    }
+
+    fn next_handle(&mut self) -> String {
+        self.last += 1;
+        self.last.to_string()
     }
 
     fn file(&self, handle: &str) -> Result<&File, StatusCode> {
@@ -49,6 +61,18 @@ fn code(error: &io::Error) -> StatusCode {
         ErrorKind::PermissionDenied => StatusCode::PermissionDenied,
         _ => StatusCode::Failure,
     }
+}
+
+/// What a folder has, and itself and the one above it as servers say.
+fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = vec![Entry::dummy("."), Entry::dummy("..")];
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let attributes = (&entry.metadata()?).into();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        entries.push(Entry::new(name, attributes));
+    }
+    Ok(entries)
 }
 
 fn done(id: u32, result: io::Result<()>) -> Result<Status, StatusCode> {
@@ -95,15 +119,31 @@ impl Handler for Files {
             .truncate(flags.contains(OpenFlags::TRUNCATE));
         let file = options.open(self.shared.on_disk(&path));
         let file = file.map_err(|error| code(&error))?;
-        self.last += 1;
-        let handle = self.last.to_string();
+        let handle = self.next_handle();
         self.open.insert(handle.clone(), file);
         Ok(Handle { id, handle })
     }
 
     async fn close(&mut self, id: u32, handle: String) -> Result<Status, StatusCode> {
         self.open.remove(&handle);
+        self.folders.remove(&handle);
         done(id, Ok(()))
+    }
+
+    async fn opendir(&mut self, id: u32, path: String) -> Result<Handle, StatusCode> {
+        let listed = entries(&self.shared.on_disk(&path)).map_err(|error| code(&error))?;
+        let handle = self.next_handle();
+        self.folders.insert(handle.clone(), listed);
+        Ok(Handle { id, handle })
+    }
+
+    async fn readdir(&mut self, id: u32, handle: String) -> Result<Name, StatusCode> {
+        let rest = self.folders.get_mut(&handle).ok_or(StatusCode::Failure)?;
+        let files: Vec<_> = rest.drain(..rest.len().min(ENTRIES)).collect();
+        match files.is_empty() {
+            true => Err(StatusCode::Eof),
+            false => Ok(Name { id, files }),
+        }
     }
 
     async fn read(

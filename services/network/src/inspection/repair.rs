@@ -1,16 +1,18 @@
 //! What this area puts right: bridges, what is served on them, and the books of both.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cairn_agent::Task;
 use cairn_agent_protocol::{AgentCommand, EnsureBridge, RemoveStray, Stray};
 use cairn_inspect::Repair;
 use cairn_proto::{
+    call::Context,
     compute::v1alpha1::Host,
     doctor::v1alpha1::Problem,
+    event,
     fault::Fault,
     meta::Resource as _,
-    network::v1alpha1::{L2Network, L3Network},
+    network::v1alpha1::{DetachL2NetworkFromClusterRequest, L2Network, L3Network},
 };
 use cairn_types::{ErrorCode, HostUuid, TaskUuid, Uuid};
 
@@ -45,6 +47,10 @@ impl Area {
             "bridge-name" => {
                 let cluster = rest.trim_start_matches("cluster ");
                 self.give_back_bridge(&finding.owner_uuid, cluster).await?;
+            }
+            "bridge-removal" => {
+                let cluster = rest.trim_start_matches("cluster ");
+                self.detach_anew(repair, cluster).await?;
             }
             "address" => addresses::correct(&self.store, &finding.owner_uuid).await?,
             _ => return Ok(false),
@@ -182,5 +188,28 @@ impl Area {
         });
         given_back.await?;
         Ok(())
+    }
+
+    /// Begins a detachment again that did not come to its end: an operation of its own, which has its
+    /// turn after the one that fixes, and is not waited for. Refused there, it takes back what was begun.
+    async fn detach_anew(&self, repair: &Repair, cluster: &str) -> Result<(), Fault> {
+        let request = DetachL2NetworkFromClusterRequest {
+            uuid: repair.finding.owner_uuid.clone(),
+            cluster_uuid: cluster.to_owned(),
+        };
+        let context = Context {
+            idempotency_key: Some(repair.task.to_string().into()),
+            operation: None,
+            held: Arc::new([]),
+            ..Context::current()
+        };
+        let begun = async {
+            let detaching = self.l2_networks.detach_l2_network_from_cluster(request);
+            event::accepted(detaching.await?).await
+        };
+        let begun = context.scope(begun).await;
+        begun
+            .map(drop)
+            .map_err(|status| Fault::from_status(&status))
     }
 }

@@ -306,6 +306,7 @@ impl Step for LeaveToJobs {
                 problem: Problem::Extra.into(),
                 identity: bridge::name(&network.physical_interface),
                 host_uuid: Some(host.clone()),
+                ..FixFindingRequest::default()
             };
             let task = TaskUuid(Uuid::new_v5(&cx.task().0, host.as_bytes()));
             begin_fix(&self.0.doctor, task, request).await?;

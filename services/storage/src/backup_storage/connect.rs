@@ -11,6 +11,9 @@ use cairn_types::ErrorCode;
 
 use crate::Area;
 
+/// What is written, and removed again, to see whether one can.
+pub(crate) const PROBE: &str = ".probe";
+
 /// The folder of the images, below that of the storage.
 pub(crate) fn images(storage: &BackupStorage) -> String {
     format!("{}/images", storage.path)
@@ -112,7 +115,7 @@ async fn writable(
     let images = images(storage);
     connection.check_folder(&storage.path).await?;
     connection.make_folder(&images).await?;
-    let probe = format!("{images}/.probe");
+    let probe = format!("{images}/{PROBE}");
     connection.create(&probe).await?.finish().await?;
     connection.remove(&probe).await?;
     connection.space(&images).await

@@ -143,6 +143,7 @@ impl Area {
             problem: Problem::Extra.into(),
             host_uuid: cache.host_uuid.clone(),
             identity: cache.install_path.clone(),
+            ..FixFindingRequest::default()
         };
         let step = format!("leave-copy/{}", cache.uuid);
         let task = TaskUuid::of_step(operation, &step, "run");

@@ -1,11 +1,11 @@
 //! The files of a host, held against rows. Pure: no table is read here.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
 };
 
-use cairn_agent_protocol::{HostInventory, Stray};
+use cairn_agent_protocol::{HostInventory, PoolFile, Stray};
 use cairn_inspect::Suspect;
 use cairn_proto::{
     meta::Resource as _,
@@ -22,16 +22,24 @@ const LOST: &str = "its data is lost: bring the file back from a backup of your 
 const OWNED: &str = "what its name says is there, so no fix removes it: see for yourself whether it \
                      is needed, and remove it by hand";
 
+/// What a person does about a file in the folder of a storage that is none any more.
+const ABANDONED: &str = "no fix removes what may be somebody's data from a folder that is no storage's \
+                         any more: see for yourself whether it is needed, and remove it by hand";
+
 /// What the tables say of a host.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The folders of the storages of its zone, by their uuids.
     pub(super) pools: BTreeMap<String, String>,
+    /// The folders of storages that were deleted.
+    pub(super) deleted: BTreeSet<String>,
     /// Those on the host.
     pub(super) volumes: Vec<Volume>,
     /// Those on the host.
     pub(super) caches: Vec<ImageCache>,
-    /// What files belong to that neither of these explains.
+    /// Copies of images that go with a volume: who removes that goes on with them.
+    pub(super) copies: HashSet<String>,
+    /// What files belong to that none of these explains.
     pub(super) owners: HashMap<String, (&'static str, String)>,
 }
 
@@ -46,11 +54,12 @@ impl Known {
         format!("{pool}/volumes/{}.qcow2", volume.uuid)
     }
 
-    /// The files that no volume and no cache says to be there.
+    /// The files that no volume, no cache and no note of a copy says to be there.
     pub(super) fn unexplained(&self, has: &HostInventory) -> Vec<String> {
         let volumes = self.volumes.iter().map(|volume| self.path(volume));
         let caches = self.caches.iter().map(|cache| cache.install_path.clone());
-        let explained: HashSet<_> = volumes.chain(caches).collect();
+        let copies = self.copies.iter().cloned();
+        let explained: HashSet<_> = volumes.chain(caches).chain(copies).collect();
         let files = has.files.iter().map(|file| file.path.clone());
         files.filter(|path| !explained.contains(path)).collect()
     }
@@ -67,6 +76,11 @@ impl Known {
             })
     }
 
+    /// Whether a file is in the folder of a storage that was deleted.
+    fn is_deleted(&self, path: &str) -> bool {
+        pool_of(path).is_some_and(|pool| self.deleted.contains(pool))
+    }
+
     /// The virtual machines whose volumes are being made from an image on the host.
     fn making<'a>(&'a self, image: &'a str) -> impl Iterator<Item = &'a String> {
         let making = self
@@ -81,7 +95,7 @@ impl Known {
 pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
     let mut suspects = Vec::new();
     for path in known.unexplained(has) {
-        suspects.push(extra(&path, known));
+        suspects.push(extra(&path, has, known));
     }
     let there: HashSet<_> = has.files.iter().map(|file| &*file.path).collect();
     for volume in known.volumes.iter().filter(|volume| is_ready(volume)) {
@@ -106,18 +120,22 @@ pub(super) fn compare(has: &HostInventory, known: &Known) -> Vec<Suspect> {
     suspects
 }
 
-fn extra(path: &str, known: &Known) -> Suspect {
+fn extra(path: &str, has: &HostInventory, known: &Known) -> Suspect {
     let (kind, detail) = match kind_of(path) {
         "part-file" => ("part-file", "it is half made, and nobody is at it"),
         "volume-file" => ("volume-file", "no volume of the host has it"),
         "image-file" => ("image-file", "no image is said to be cached there"),
         other => (other, "nobody knows it"),
     };
+    let detail = match known.is_deleted(path) {
+        true => "the storage that the folder was of is deleted",
+        false => detail,
+    };
     let suspect = Suspect::extra(kind, path, detail);
-    let suspect = match name_of(path).map(|uuid| uuid.to_string()) {
-        // Half made it is no data of anybody's.
-        _ if kind != "part-file" && known.is_needed(path) => suspect.advise(OWNED),
-        named => {
+    let kept = kept(path, kind, has, known);
+    let suspect = match (name_of(path).map(|uuid| uuid.to_string()), kept) {
+        (_, Some(advice)) => suspect.advise(advice),
+        (named, None) => {
             let path = path.to_owned();
             let suspect = suspect.remove(Stray::File { path });
             // An operation may be at it whose resource is gone already.
@@ -150,6 +168,26 @@ fn extra(path: &str, known: &Known) -> Suspect {
     suspect.of(noun, uuid).queued_at(noun, uuid)
 }
 
+/// Why no fix removes a file, as advice; nothing if it is no data of anybody's.
+fn kept(path: &str, kind: &str, has: &HostInventory, known: &Known) -> Option<&'static str> {
+    let half_made = kind == "part-file";
+    if !known.is_deleted(path) {
+        return (!half_made && known.is_needed(path)).then_some(OWNED);
+    }
+    // No row tells any more what was made from what.
+    let is_volume = |file: &PoolFile| {
+        pool_of(&file.path) == pool_of(path) && kind_of(&file.path) == "volume-file"
+    };
+    let copy = kind == "image-file" && !has.files.iter().any(is_volume);
+    let nobodys = name_of(path).is_some() && (half_made || copy);
+    (!nobodys).then_some(ABANDONED)
+}
+
+/// The folder of the storage that a file is on.
+fn pool_of(path: &str) -> Option<&str> {
+    Path::new(path).parent()?.parent()?.to_str()
+}
+
 /// The kind of a file in a pool, as its path says.
 fn kind_of(path: &str) -> &'static str {
     let path = Path::new(path);
@@ -170,9 +208,11 @@ pub(super) fn name_of(path: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
-    use cairn_agent_protocol::PoolFile;
     use cairn_proto::{
-        doctor::v1alpha1::Problem::{self, Extra, Missing},
+        doctor::v1alpha1::{
+            Problem::{self, Extra, Missing},
+            Remedy,
+        },
         storage::v1alpha1::VolumeStatus,
     };
 
@@ -212,7 +252,7 @@ mod tests {
             pools: [("pool".to_owned(), "/pool".to_owned())].into(),
             volumes: vec![volume],
             caches: vec![cache],
-            owners: HashMap::new(),
+            ..Known::default()
         };
         (has, known)
     }
@@ -253,6 +293,12 @@ mod tests {
             known.owners.insert(path, (Image::NOUN, uuid(2)));
         };
         check(of_image, &[("image-file", Extra, "image")]);
+        // It goes with a volume, and whoever removes that knows.
+        let goes = |has: &mut HostInventory, known: &mut Known| {
+            known.caches.clear();
+            known.copies.insert(has.files[1].path.clone());
+        };
+        check(goes, &[]);
         // On its way: its file may be there or not, and half made it is told with its owner.
         let on_its_way = |_: &mut HostInventory, known: &mut Known| {
             known.volumes[0].set_status(VolumeStatus::NotInstantiated);
@@ -281,6 +327,37 @@ mod tests {
             let found = compare(&has, &known);
             assert_eq!(found.last().unwrap().finding().kind, kind, "{path}");
         }
+    }
+
+    #[test]
+    fn of_a_deleted_storage_only_what_is_no_data_is_removed() {
+        let (volume, image) = (format!("volumes/{}.qcow2", uuid(1)), uuid(2));
+        let copy = format!("images/{image}.qcow2");
+        let check = |files: &[&str], removed: &[&str]| {
+            let path = |file: &&str| format!("/old/{file}");
+            let (mut has, mut known) = at_rest();
+            let more = files.iter().map(|file| PoolFile {
+                path: path(file),
+                size_bytes: 1,
+            });
+            has.files.extend(more);
+            known.deleted.insert("/old".to_owned());
+            let found = compare(&has, &known);
+            assert_eq!(found.len(), files.len(), "{found:?}");
+            let remedies = found.iter().map(Suspect::finding);
+            let mut gone: Vec<_> = remedies
+                .filter(|it| it.remedy() == Remedy::Remove)
+                .map(|it| it.identity.clone())
+                .collect();
+            gone.sort();
+            assert_eq!(gone, removed.iter().map(path).collect::<Vec<_>>());
+        };
+        check(&[&copy], &[&copy]);
+        // The volume may have been made from it, whoever's it is.
+        check(&[&volume, &copy], &[]);
+        let half = format!("{volume}.part");
+        check(&[&half, &copy], &[&copy, &half]);
+        check(&["volumes/notes", "images/notes", "images/notes.part"], &[]);
     }
 
     #[test]

@@ -208,6 +208,7 @@ async fn a_machine_that_is_added_again_is_cleared_of_what_it_had() {
             problem: finding.problem,
             host_uuid: Some(finding.host_uuid.clone()),
             identity: finding.identity.clone(),
+            ..FixFindingRequest::default()
         };
         let fixed = result(doctor.fix_finding(fix).await.unwrap()).await;
         let outcome = fixed.unwrap().outcome();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cairn_agent_protocol::CommandErrorCode;
-use cairn_e2e::{Cloud, Ready};
+use cairn_e2e::{Cloud, Ready, examine};
 use cairn_proto::{
     compute::v1alpha1::{
         DeleteHostRequest, DeleteVmInstanceRequest, HostClient, HostState, HostStatus,
@@ -13,11 +13,12 @@ use cairn_proto::{
     event::result,
     fault::Fault,
     storage::v1alpha1::{
-        AttachPrimaryStorageToClusterRequest, DetachPrimaryStorageFromClusterRequest,
-        PrimaryStorageClient,
+        AttachPrimaryStorageToClusterRequest, DeletePrimaryStorageRequest,
+        DetachPrimaryStorageFromClusterRequest, PrimaryStorageClient,
     },
 };
 use cairn_simulator::{Fault as OnHost, FaultEffect};
+use cairn_store::StoreError;
 use cairn_testkit::wait_until;
 use cairn_types::ErrorCode;
 
@@ -161,6 +162,64 @@ async fn a_host_that_is_back_loses_the_copies_of_a_storage_that_was_detached() {
     bed.detach().await.unwrap();
     bed.cloud.start_agents().await;
     bed.no_copy_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_back_loses_the_copies_of_a_storage_that_was_deleted() {
+    let (mut bed, vm) = Bed::new().await;
+    bed.delete(&vm).await.unwrap();
+    bed.cloud.stop_agents().await;
+    bed.cloud.host_in(&bed.host, HostStatus::Disconnected).await;
+    bed.detach().await.unwrap();
+    let storages = PrimaryStorageClient::new(bed.cloud.mesh());
+    let uuid = bed.ready.primary_storage.clone();
+    let deleting = storages.delete_primary_storage(DeletePrimaryStorageRequest { uuid });
+    result(deleting.await.unwrap()).await.unwrap();
+    assert_eq!(bed.copies(), 1);
+    bed.cloud.start_agents().await;
+    bed.no_copy_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_goes_with_a_volume_is_no_stray() {
+    let (bed, vm) = Bed::new().await;
+    bed.detach().await.unwrap();
+    let stuck = bed.no_copy_goes();
+    let left = bed.delete(&vm).await.unwrap_err();
+    let found = async || examine(&bed.cloud.mesh()).await.unwrap();
+    let under_job = found().await;
+    assert_eq!(under_job.findings, []);
+    assert!(under_job.unjudged_count > 0, "{under_job:?}");
+    // Given up, it is the virtual machine that is to be deleted again, and the copy goes with it.
+    let (_, job) = left.message.split_once("gc-job ").unwrap();
+    let job = job.split(' ').next().unwrap();
+    let given_up = cairn(&bed.cloud, &format!("delete gc-job {job}")).await;
+    assert_eq!(given_up.code, 0, "{}", given_up.err);
+    let kinds = found().await.findings;
+    let mut kinds: Vec<_> = kinds.iter().map(|it| &*it.kind).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["vm-state", "volume-file"]);
+    assert_eq!(bed.copies(), 1);
+    bed.cloud.simulator.release(stuck);
+    bed.delete(&vm).await.unwrap();
+    assert_eq!(bed.copies(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_of_a_copy_without_its_volume_is_cleared() {
+    let (bed, vm) = Bed::new().await;
+    bed.delete(&vm).await.unwrap();
+    bed.detach().await.unwrap();
+    let insert = "INSERT INTO volume_copy (cache_uuid, volume_uuid, image_uuid, install_path) \
+                  VALUES ('c', '01890a5d-ac96-774b-bcce-b302099a8057', 'i', '/pool/images/i.qcow2')";
+    let noted = bed
+        .cloud
+        .store()
+        .write(move |tx| Box::pin(async move { tx.execute(insert, Vec::new()).await }));
+    assert_eq!(noted.await.map_err(|error: StoreError| error).unwrap(), 1);
+    let fixed = cairn(&bed.cloud, "doctor --fix").await;
+    assert_eq!(fixed.code, 0, "{}", fixed.out);
+    assert!(fixed.out.contains("copy-note c: fixed"), "{}", fixed.out);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

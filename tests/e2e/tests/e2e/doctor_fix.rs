@@ -32,13 +32,16 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn request(finding: &Finding) -> FixFindingRequest {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     FixFindingRequest {
         queue_uuid: finding.queue_uuid.clone(),
         queue_type: finding.queue_type.clone(),
         kind: finding.kind.clone(),
         problem: finding.problem,
-        host_uuid: Some(finding.host_uuid.clone()).filter(|uuid| !uuid.is_empty()),
+        host_uuid: given(&finding.host_uuid),
         identity: finding.identity.clone(),
+        depot_type: given(&finding.depot_type),
+        depot_uuid: given(&finding.depot_uuid),
     }
 }
 
@@ -60,7 +63,7 @@ impl Bed {
         hosts.into_iter().find(|it| it.host == self.host).unwrap()
     }
 
-    async fn fix(&self, finding: &Finding) -> Result<Fixed, Fault> {
+    pub(crate) async fn fix(&self, finding: &Finding) -> Result<Fixed, Fault> {
         let doctor = DoctorClient::new(self.cloud.mesh());
         let fixing = doctor.fix_finding(request(finding)).await;
         let fixing = fixing.map_err(|status| Fault::from_status(&status))?;
@@ -74,7 +77,7 @@ impl Bed {
     }
 
     /// Fixes what is found, and then these are left, since a person has to see to them.
-    async fn leaves(&self, what: &str, expected: &[Expected], left: &[Expected]) {
+    pub(crate) async fn leaves(&self, what: &str, expected: &[Expected], left: &[Expected]) {
         let mut fixed = 0;
         for finding in self.finds(what, expected).await {
             match self.fix(&finding).await {

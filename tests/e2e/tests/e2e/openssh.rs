@@ -78,6 +78,14 @@ async fn images_are_kept_on_openssh() {
     let local_url = format!("file://{}", local.path().display());
     let made = image(&cloud, request(local_url.clone())).await.unwrap();
     assert_eq!(fs::read(&made.install_path).unwrap(), content);
+    // It is listed there as anywhere.
+    let stray = Path::new(&made.install_path).with_extension("part");
+    fs::write(&stray, "half made").unwrap();
+    let fixed = cairn(&cloud, "doctor --fix").await;
+    assert_eq!(fixed.code, 0, "{}", fixed.out);
+    let line = format!("part-file {}: fixed", stray.display());
+    assert!(fixed.out.contains(&line), "{}", fixed.out);
+    assert_eq!(files(&sshd), [&*made.uuid]);
     let wrong = CreateImageRequest {
         sha256: "ab".repeat(32),
         ..request(local_url.clone())

@@ -32,6 +32,12 @@ impl Uploads {
         turn
     }
 
+    /// How many have the turn of that image, or wait for it.
+    #[cfg(test)]
+    pub(crate) fn queued(&self, image: &str) -> usize {
+        self.0.queued(image)
+    }
+
     /// Gives up the connections of those that have not been used for a while.
     pub(crate) fn tidy(&self) {
         self.0

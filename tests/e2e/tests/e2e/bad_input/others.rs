@@ -48,6 +48,7 @@ fn findings() -> Vec<Case> {
             problem: Problem::Extra.into(),
             host_uuid: Some(uuid()),
             identity: "tap0123456789ab".to_owned(),
+            ..FixFindingRequest::default()
         };
         change(&mut request);
         request
@@ -71,6 +72,35 @@ fn findings() -> Vec<Case> {
             fix(|it| it.host_uuid = Some("web".to_owned())),
             "host_uuid",
             "is not a uuid",
+        ),
+        case(
+            fix(|it| it.depot_type = Some("backup-storage".to_owned())),
+            "depot_uuid",
+            "goes with depot_type",
+        ),
+        case(
+            fix(|it| {
+                it.depot_type = Some("shed".to_owned());
+                it.depot_uuid = Some(uuid());
+            }),
+            "depot_type",
+            "is `shed`",
+        ),
+        case(
+            fix(|it| {
+                it.depot_type = Some("backup-storage".to_owned());
+                it.depot_uuid = Some("images".to_owned());
+            }),
+            "depot_uuid",
+            "is not a uuid",
+        ),
+        case(
+            fix(|it| {
+                it.depot_type = Some("backup-storage".to_owned());
+                it.depot_uuid = Some(uuid());
+            }),
+            "depot_uuid",
+            "beside host_uuid",
         ),
     ]
 }
