@@ -180,38 +180,42 @@ async fn servers_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
 
 /// Bridges that a network holds in a cluster that it is not attached to.
 async fn bridges_of_none(store: &Store) -> Result<Vec<Suspect>, StoreError> {
-    let sql = "SELECT b.bridge, b.cluster_uuid, b.l2_network_uuid FROM cluster_bridge b \
-               LEFT JOIN l2_network_attachment a ON a.l2_network_uuid = b.l2_network_uuid \
-               AND a.cluster_uuid = b.cluster_uuid WHERE a.uuid IS NULL";
-    let suspect = |row: &Row| {
-        let (bridge, cluster, network) = (row.text(0)?, row.text(1)?, row.text(2)?);
+    bridges(store, "a.uuid IS NULL", |identity, cluster| {
         let detail = format!("held in cluster {cluster}, which the network is not attached to");
-        let suspect = Suspect::extra("bridge-name", format!("{bridge} cluster {cluster}"), detail);
-        let suspect = suspect.repair();
-        Ok(suspect.of(L2Network::NOUN, network).concerns(cluster))
-    };
-    store
-        .rows(sql, Vec::new())
-        .await?
-        .iter()
-        .map(suspect)
-        .collect()
+        Suspect::extra("bridge-name", identity, detail)
+    })
+    .await
 }
 
 /// Bridges that somebody began to take from a cluster, and did not come to the end.
 async fn bridges_to_go(store: &Store) -> Result<Vec<Suspect>, StoreError> {
-    let sql = "SELECT b.bridge, b.cluster_uuid, b.l2_network_uuid FROM cluster_bridge b \
-               JOIN l2_network_attachment a ON a.l2_network_uuid = b.l2_network_uuid \
-               AND a.cluster_uuid = b.cluster_uuid WHERE b.removing <> 0";
+    let removing = "a.uuid IS NOT NULL AND b.removing <> 0";
+    bridges(store, removing, |identity, cluster| {
+        let detail = format!("its removal from cluster {cluster} was begun and not finished");
+        Suspect::differs("bridge-removal", identity, detail)
+    })
+    .await
+}
+
+/// What is wrong with the bridges of networks in clusters that fulfil a condition on `b`, the bridge,
+/// and `a`, the attachment; `suspect` is given what tells the bridge from others, and the cluster.
+async fn bridges(
+    store: &Store,
+    condition: &str,
+    suspect: impl Fn(String, &str) -> Suspect,
+) -> Result<Vec<Suspect>, StoreError> {
+    let sql = format!(
+        "SELECT b.bridge, b.cluster_uuid, b.l2_network_uuid FROM cluster_bridge b \
+         LEFT JOIN l2_network_attachment a ON a.l2_network_uuid = b.l2_network_uuid \
+         AND a.cluster_uuid = b.cluster_uuid WHERE {condition}"
+    );
     let suspect = |row: &Row| {
         let (bridge, cluster, network) = (row.text(0)?, row.text(1)?, row.text(2)?);
-        let detail = format!("its removal from cluster {cluster} was begun and not finished");
-        let identity = format!("{bridge} cluster {cluster}");
-        let suspect = Suspect::differs("bridge-removal", identity, detail).repair();
+        let suspect = suspect(format!("{bridge} cluster {cluster}"), &cluster).repair();
         Ok(suspect.of(L2Network::NOUN, network).concerns(cluster))
     };
     store
-        .rows(sql, Vec::new())
+        .rows(&sql, Vec::new())
         .await?
         .iter()
         .map(suspect)

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use reqwest::StatusCode;
 
 use crate::{
-    cloud::{Cloud, head, http, impatient, node, only, options},
+    cloud::{Cloud, Process, head, http, impatient, node, only, options},
     network::{Network, credentials_of},
 };
 use cairn_agent::Head;
@@ -29,16 +29,36 @@ async fn report_of(cloud: &Cloud, host: HostUuid, head: Head) -> StatusCode {
     answer.status()
 }
 
-/// As after a crash between an effect and its commit: the agent reports the outcome on its own while
-/// the command that comes again is still on its way.
-#[tokio::test]
-async fn an_outcome_of_an_earlier_time_does_not_double_a_command_under_way() {
+/// A host that the node reaches through a network that delivers late, and whose agent reports again
+/// at once.
+async fn behind_a_network() -> (Cloud, Process, HostUuid, Network) {
     let cloud = Cloud::new().await;
     let process = cloud
         .process(Simulator::default(), impatient(&cloud.agent_dir()))
         .await;
     let host = cloud.add_host(&process).await;
     let network = Network::before(&cloud, &process, host).await;
+    (cloud, process, host, network)
+}
+
+/// Runs a task that fails, and whose agent does not hear that its failure is committed, nor anything
+/// else until answers arrive again.
+async fn fails_unheard(cloud: &Cloud, process: &Process, host: HostUuid, head: Head) {
+    let fail = FaultEffect::Fail {
+        code: CommandErrorCode::Failed,
+        message: "the disk is on fire".to_owned(),
+    };
+    process.simulator.inject(only(host, 1, fail));
+    cloud.registry.answers_lost.store(true, Ordering::SeqCst);
+    let failed = cloud.done(host, head, Connect {}).await;
+    assert_eq!(failed, Err(CommandErrorCode::Failed));
+}
+
+/// As after a crash between an effect and its commit: the agent reports the outcome on its own while
+/// the command that comes again is still on its way.
+#[tokio::test]
+async fn an_outcome_of_an_earlier_time_does_not_double_a_command_under_way() {
+    let (cloud, process, host, network) = behind_a_network().await;
     let head = head();
     let silent = process.simulator.inject(Fault {
         host: Some(host),
@@ -99,12 +119,7 @@ fn refused(answer: &StatusCode) -> bool {
 /// remembers the task: before and after the agent started anew.
 #[tokio::test]
 async fn a_duplicate_that_comes_when_its_task_is_forgotten_does_nothing() {
-    let cloud = Cloud::new().await;
-    let process = cloud
-        .process(Simulator::default(), impatient(&cloud.agent_dir()))
-        .await;
-    let host = cloud.add_host(&process).await;
-    let network = Network::before(&cloud, &process, host).await;
+    let (cloud, process, host, network) = behind_a_network().await;
     let (first, other) = (head(), head());
     let second = Head {
         resource: first.resource,
@@ -135,12 +150,7 @@ async fn a_duplicate_that_comes_when_its_task_is_forgotten_does_nothing() {
 /// The creation is given up while it is still on its way, and what it would have made is taken away.
 #[tokio::test]
 async fn a_command_that_was_overtaken_by_its_rollback_does_nothing() {
-    let cloud = Cloud::new().await;
-    let process = cloud
-        .process(Simulator::default(), impatient(&cloud.agent_dir()))
-        .await;
-    let host = cloud.add_host(&process).await;
-    let network = Network::before(&cloud, &process, host).await;
+    let (cloud, process, host, network) = behind_a_network().await;
     let run = head();
     let rollback = Head {
         resource: run.resource,
@@ -183,10 +193,7 @@ async fn a_node_that_has_heard_nothing_of_a_host_is_told_and_goes_on() {
 #[tokio::test]
 async fn many_commands_of_one_resource_are_not_sent_over_and_over() {
     const COMMANDS: usize = 100;
-    let cloud = Cloud::new().await;
-    let process = cloud.start().await;
-    let host = cloud.add_host(&process).await;
-    let network = Network::before(&cloud, &process, host).await;
+    let (cloud, process, host, network) = behind_a_network().await;
     let resource = head().resource;
     let all = (0..COMMANDS).map(|_| {
         let head = Head { resource, ..head() };
@@ -208,15 +215,8 @@ async fn a_task_that_failed_and_is_tried_again_is_not_given_the_failure_again() 
         .process(Simulator::default(), options(&cloud.agent_dir()))
         .await;
     let host = cloud.add_host(&process).await;
-    let fail = FaultEffect::Fail {
-        code: CommandErrorCode::Failed,
-        message: "the disk is on fire".to_owned(),
-    };
-    process.simulator.inject(only(host, 1, fail));
-    cloud.registry.answers_lost.store(true, Ordering::SeqCst);
     let head = head();
-    let failed = cloud.done(host, head, Connect {}).await;
-    assert_eq!(failed, Err(CommandErrorCode::Failed));
+    fails_unheard(&cloud, &process, host, head).await;
     // The agent has not heard that this is committed: it has the failure still.
     cloud.registry.answers_lost.store(false, Ordering::SeqCst);
     cloud.done(host, head, Connect {}).await.unwrap();
@@ -227,21 +227,9 @@ async fn a_task_that_failed_and_is_tried_again_is_not_given_the_failure_again() 
 /// The agent reports the failure again while the second attempt is on its way.
 #[tokio::test]
 async fn a_failure_that_is_reported_again_does_not_end_the_next_attempt() {
-    let cloud = Cloud::new().await;
-    let process = cloud
-        .process(Simulator::default(), impatient(&cloud.agent_dir()))
-        .await;
-    let host = cloud.add_host(&process).await;
-    let network = Network::before(&cloud, &process, host).await;
-    let fail = FaultEffect::Fail {
-        code: CommandErrorCode::Failed,
-        message: "the disk is on fire".to_owned(),
-    };
-    process.simulator.inject(only(host, 1, fail));
-    cloud.registry.answers_lost.store(true, Ordering::SeqCst);
+    let (cloud, process, host, network) = behind_a_network().await;
     let head = head();
-    let failed = cloud.done(host, head, Connect {}).await;
-    assert_eq!(failed, Err(CommandErrorCode::Failed));
+    fails_unheard(&cloud, &process, host, head).await;
     let taken = network.hold();
     let again = cloud.done(host, head, Connect {});
     let reported = async {

@@ -11,7 +11,7 @@ use cairn_proto::{
 use cairn_testkit::{SftpServer, wait_until};
 use cairn_types::ErrorCode;
 
-use super::*;
+use super::{backup_storages::storage_on, *};
 
 on_both_databases!(
     files_and_rows_are_held_against_each_other,
@@ -33,15 +33,7 @@ impl Bed {
         let server = SftpServer::start().await;
         server.authorize(fixture.key.public());
         server.make_folder("/srv/images");
-        let mut storage = BackupStorage {
-            uuid: uuid(),
-            name: "images".to_owned(),
-            address: server.address(),
-            username: "cairn".to_owned(),
-            path: "/srv".to_owned(),
-            host_key: server.host_key().to_owned(),
-            ..BackupStorage::default()
-        };
+        let mut storage = storage_on(&server);
         storage.set_status(BackupStorageStatus::Connected);
         fixture.insert(storage.clone()).await;
         Self {

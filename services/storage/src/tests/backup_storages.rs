@@ -10,12 +10,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 on_both_databases!(a_server_that_goes_and_comes_back_is_noticed);
 
-async fn a_server_that_goes_and_comes_back_is_noticed(database: Database) {
-    let fixture = Fixture::new(database).await;
-    let mut server = SftpServer::start().await;
-    server.authorize(fixture.key.public());
-    server.make_folder("/srv");
-    let row = BackupStorage {
+/// The row of a storage in `/srv` of a server.
+pub(super) fn storage_on(server: &SftpServer) -> BackupStorage {
+    BackupStorage {
         uuid: uuid(),
         name: "images".to_owned(),
         address: server.address(),
@@ -23,7 +20,15 @@ async fn a_server_that_goes_and_comes_back_is_noticed(database: Database) {
         path: "/srv".to_owned(),
         host_key: server.host_key().to_owned(),
         ..BackupStorage::default()
-    };
+    }
+}
+
+async fn a_server_that_goes_and_comes_back_is_noticed(database: Database) {
+    let fixture = Fixture::new(database).await;
+    let mut server = SftpServer::start().await;
+    server.authorize(fixture.key.public());
+    server.make_folder("/srv");
+    let row = storage_on(&server);
     fixture.insert(row.clone()).await;
     let becomes = async |wanted: BackupStorageStatus| {
         let read = async || fixture.store.get::<BackupStorage>(&row.uuid).await;
